@@ -1,0 +1,55 @@
+//! `dynorm`: what RMSNorm, LayerNorm and their element-wise counterparts give and cost on this
+//! machine, on real activations.
+
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod check;
+mod compare;
+mod info;
+mod load;
+mod measure;
+mod number;
+mod params;
+mod plot;
+mod report;
+mod results;
+mod table;
+mod work;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// RMSNorm, LayerNorm, DyT, DyISRU and Derf: accuracy and speed on this machine.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What is asked for.
+#[derive(Subcommand)]
+enum Command {
+    /// Checks every function on real activations against f64, and times it beside a copy of
+    /// the same bytes. Exit status 1 if a result is wrong.
+    Compare(compare::Args),
+    /// Says which processor this is and which implementation the library chooses on it.
+    Info,
+}
+
+/// 0: all is well; 1: a check failed; 2: the work could not be done.
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Info => info::run().map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

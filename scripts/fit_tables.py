@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+"""Fits the polynomials of src/cpu/math and writes src/cpu/math/tables.rs.
+
+    python3 scripts/fit_tables.py > src/cpu/math/tables.rs
+
+Needs mpmath (pip install mpmath). Deterministic; takes about ten seconds.
+
+Every fit is a minimax fit (Remez's exchange on a dense grid) of the error in ulps of the
+result. Coefficients are rounded to f32 one after the other, from the constant term up, and
+what follows is fitted anew to what each rounding left over.
+"""
+
+import math
+import struct
+
+from mpmath import mp, mpf
+
+mp.prec = 100
+LN2 = mp.log(2)
+# How far beyond its ends a piece is fitted, as a fraction of its length: the index of a piece
+# comes from a rounded value, so that an argument can fall into the piece beside its own.
+MARGIN = 1e-5
+
+
+def bits(x):
+    return struct.unpack("<I", struct.pack("<f", x))[0]
+
+
+def from_bits(b):
+    return struct.unpack("<f", struct.pack("<I", b))[0]
+
+
+def f32(x):
+    """x rounded to f32; exact to the nearest for everything fitted here (double in between)."""
+    return struct.unpack("<f", struct.pack("<f", float(x)))[0]
+
+
+def ulp(x):
+    """The spacing of f32 at x, without the step down to subnormals."""
+    return 2.0 ** (math.frexp(float(x))[1] - 24)
+
+
+def solve(matrix, rhs):
+    """Gauss elimination with pivoting."""
+    n = len(rhs)
+    m = [row[:] + [v] for row, v in zip(matrix, rhs)]
+    for i in range(n):
+        p = max(range(i, n), key=lambda r: abs(m[r][i]))
+        m[i], m[p] = m[p], m[i]
+        for r in range(i + 1, n):
+            factor = m[r][i] / m[i][i]
+            for k in range(i, n + 1):
+                m[r][k] -= factor * m[i][k]
+    x = [0.0] * n
+    for i in reversed(range(n)):
+        x[i] = (m[i][n] - sum(m[i][k] * x[k] for k in range(i + 1, n))) / m[i][i]
+    return x
+
+
+def remez(t, target, weight, n):
+    """The n coefficients of p with the least max of |p(t) - target| * weight over a grid."""
+    last = len(t) - 1
+    nodes = [round(last * (1 - math.cos(math.pi * k / n)) / 2) for k in range(n + 1)]
+    best = None
+    for _ in range(30):
+        rows = [[t[i] ** k for k in range(n)] + [(-1) ** j / weight[i]] for j, i in enumerate(nodes)]
+        solution = solve(rows, [target[i] for i in nodes])
+        c, levelled = solution[:n], abs(solution[n])
+        error = []
+        for i in range(last + 1):
+            p = 0.0
+            for k in reversed(range(n)):
+                p = p * t[i] + c[k]
+            error.append((p - target[i]) * weight[i])
+        worst = max(map(abs, error))
+        if best is None or worst < best[0]:
+            best = (worst, c)
+        if worst <= levelled * 1.0001:
+            break
+        # One node for each run of errors of the same sign: where the run is worst.
+        runs = []
+        for i, e in enumerate(error):
+            if runs and (error[runs[-1]] > 0) == (e > 0):
+                if abs(e) > abs(error[runs[-1]]):
+                    runs[-1] = i
+            else:
+                runs.append(i)
+        while len(runs) > n + 1:
+            ends = abs(error[runs[0]]) < abs(error[runs[-1]])
+            runs.pop(0 if ends else -1)
+        if len(runs) < n + 1:
+            break
+        nodes = runs
+    return best
+
+
+def grid(low, high, n=240):
+    """Points that lie denser towards the ends."""
+    return [low + (high - low) * (1 - math.cos(math.pi * i / (n - 1))) / 2 for i in range(n)]
+
+
+def fit(f, points, center, degree, fixed, weight):
+    """f32 coefficients of a polynomial in (z - center) for f; the first ones are given.
+
+    Returns them with the largest weighted error of the rounded polynomial.
+    """
+    t = [mpf(z) - center for z in points]
+    value = [f(mpf(z)) for z in points]
+    coefficients = list(fixed)
+    while len(coefficients) <= degree:
+        done = len(coefficients)
+        rest = []
+        for u, v in zip(t, value):
+            for k, c in enumerate(coefficients):
+                v = v - mpf(c) * u**k
+            rest.append(v)
+        use = [i for i in range(len(t)) if t[i] != 0]
+        _, c = remez(
+            [float(t[i]) for i in use],
+            [float(rest[i] / t[i] ** done) for i in use],
+            [float(abs(t[i]) ** done * weight(points[i], value[i])) for i in use],
+            degree + 1 - done,
+        )
+        coefficients.append(f32(c[0]))
+    worst = 0.0
+    for z, u, v in zip(points, t, value):
+        p = sum(mpf(c) * u**k for k, c in enumerate(coefficients))
+        worst = max(worst, float(abs(p - v) * weight(z, v)))
+    return coefficients, worst
+
+
+def in_ulps(_, value):
+    return 1 / ulp(value)
+
+
+def lucky_centers(f, low, high, n):
+    """The n f32 values c, of many in the middle tenth, where f(c) is closest to an f32.
+
+    The constant term of a polynomial about such a c has next to no rounding error.
+    """
+    found = []
+    for step in range(2000):
+        c = f32(low + (high - low) * (0.45 + 0.1 * step / 2000))
+        v = f(mpf(c))
+        found.append((float(abs(v - f32(v))) / ulp(v), c))
+    return [c for _, c in sorted(found)[:n]]
+
+
+def slope_in_two(slope):
+    """Two f32 whose product is the slope far more exactly than one f32 could be.
+
+    The second is just below 1, where the rounding of a polynomial that starts with it costs half
+    of what it would just above.
+    """
+    start = bits(f32(slope))
+    tries = []
+    for step in range(1, 4000):
+        unit = from_bits(start + step)
+        rest = f32(slope / unit)
+        tries.append((float(abs(unit * mpf(rest) - slope)), unit, rest))
+    return min(tries)[1:]
+
+
+def table(name, f, unit, slope, shift, offset, limit):
+    """32 pieces of degree 4 for f on [0, limit], chosen by the bits of offset + scale * z.
+
+    From bit `shift` on, these bits count the pieces: steps of z that double with every octave
+    of the sum. Smaller ones near 0, as the relative error demands, and not needlessly small.
+    The polynomials are in unit * z - centre, and slope is the one about 0 at 0.
+    """
+    piece = bits(offset) >> shift
+    end = from_bits((piece + 32) << shift)
+    scale = f32((end - offset) / limit * (1 - 1e-6))
+    columns = [[0.0] * 32 for _ in range(6)]
+    worst = 0.0
+
+    def of_multiple(t):
+        return f(t / unit)
+
+    for k in range(32):
+        low = unit * max(0.0, (from_bits((piece + k) << shift) - offset) / scale)
+        high = unit * (from_bits((piece + k + 1) << shift) - offset) / scale
+        slack = (high - low) * MARGIN
+        if k == 0:
+            # About 0: the result must be right relative to an arbitrarily small z. Next to 0 only
+            # the given slope counts; what its rounding costs must not excuse the rest.
+            points = grid(high * 0.1, high + slack)
+            tries = [(fit(of_multiple, points, mpf(0), 4, [0.0, slope], in_ulps), 0.0)]
+        else:
+            points = grid(low - slack, high + slack)
+            tries = [(fit(of_multiple, points, mpf(c), 4, [f32(of_multiple(mpf(c)))], in_ulps), c)
+                     for c in lucky_centers(of_multiple, low, high, 4)]
+        (coefficients, error), center = min(tries, key=lambda t: t[0][1])
+        worst = max(worst, error)
+        for column, c in zip(columns, [-center] + coefficients):
+            column[(piece + k) % 32] = c
+    return dict(name=name, unit=unit, shift=shift, offset=offset, scale=scale, limit=limit,
+                columns=columns, worst=worst)
+
+
+def decimal(x):
+    """The shortest decimal that reads back as the f32 x."""
+    for digits in range(1, 10):
+        text = f"{x:.{digits}g}"
+        if f32(float(text)) == x:
+            break
+    mantissa, _, exponent = text.partition("e")
+    if not exponent:
+        return mantissa if "." in mantissa else mantissa + ".0"
+    return f"{mantissa}e{int(exponent)}"
+
+
+def write_table(t):
+    name = t["name"]
+    print(f"""
+/// The pieces of {name.lower()}. Fit error {t["worst"]:.2f} ulp.
+#[rustfmt::skip]
+pub(super) static {name}: Pieces<{t["shift"]}> = Pieces {{
+    unit: {decimal(t["unit"])},
+    offset: {decimal(t["offset"])},
+    scale: {decimal(t["scale"])},
+    limit: {decimal(t["limit"])},
+    columns: [""")
+    for column in t["columns"]:
+        print("        [")
+        for i in range(0, 32, 8):
+            print("            " + " ".join(decimal(c) + "," for c in column[i:i + 8]))
+        print("        ],")
+    print("    ],")
+    print("};")
+
+
+def write_polynomial(name, comment, fitted):
+    coefficients, worst = fitted
+    print()
+    for line in comment:
+        print(f"/// {line}")
+    print(f"/// Fit error {worst:.2f} ulp.")
+    print("#[rustfmt::skip]")
+    print(f"pub(super) const {name}: [f32; {len(coefficients)}] = [")
+    for i in range(0, len(coefficients), 5):
+        print("    " + " ".join(decimal(c) + "," for c in coefficients[i:i + 5]))
+    print("];")
+
+
+def small_tanh():
+    """Q in tanh(r) = r + r^3 Q(r^2) for |r| <= 3/8 ln(2)."""
+    bound = float(LN2 * 3 / 8) * (1 + MARGIN)
+    points = [r * r for r in grid(1e-3 * bound, bound)]
+
+    def remainder(y):
+        r = mp.sqrt(y)
+        return (mp.tanh(r) - r) / r**3
+
+    return fit(remainder, points, 0, 2, [], lambda y, _: y**1.5 / ulp(math.tanh(math.sqrt(y))))
+
+
+def expm1():
+    """P in 1 - exp(-r) = r - r^2 P(r) for |r| <= ln(2)/2."""
+    bound = float(LN2 / 2) * (1 + MARGIN)
+    points = [r for r in grid(-bound, bound) if abs(r) > 1e-4]
+    whole = lambda r: -mp.expm1(-r)
+    return fit(lambda r: (r - whole(r)) / r**2, points, 0, 5, [],
+               lambda r, _: r * r / ulp(whole(mpf(r))))
+
+
+def erf_exponent(limit):
+    """R in erf(z) = 1 - exp(-(z + z R(z))) for 0 < z <= limit."""
+    points = grid(limit * 1e-4, limit)
+    return fit(lambda z: -mp.log(mp.erfc(z)) / z - 1, points, 0, 8, [],
+               lambda z, _: float(z * mp.erfc(z)) / ulp(mp.erf(z)))
+
+
+def main():
+    tanh = table("TANH", mp.tanh, 1.0, 1.0, 20, 1.171875, 9.05)
+    erf = table("ERF", mp.erf, *slope_in_two(2 / mp.sqrt(mp.pi)), 19, 1.34375, 3.95)
+    print("""//! Fitted coefficients. Generated: do not edit, run
+//! `python3 scripts/fit_tables.py > src/cpu/math/tables.rs`.
+
+use super::pieces::Pieces;""")
+    write_table(tanh)
+    write_table(erf)
+    write_polynomial("SMALL_TANH", [
+        "`Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`."], small_tanh())
+    write_polynomial("EXPM1", [
+        "`P` in `1 - exp(-r) = r - r^2 P(r)` for `|r| <= ln(2) / 2`."], expm1())
+    write_polynomial("ERF_EXPONENT", [
+        "`R` in `erf(z) = 1 - exp(-(z + z R(z)))` for `z` up to where erf rounds to 1."],
+        erf_exponent(3.95))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+//! The yardstick: a copy with the loads and stores that the kernels use.
+
+use super::dispatch::enter;
+use super::isa::Isa;
+use super::simd::{Kernel, Simd};
+use crate::Error;
+
+/// Copies `source` to `destination` with the vectors of [`Isa::current`], past the caches if
+/// `stream`. Kernels are measured against it: no function of a row can be faster than reading
+/// the row and writing it.
+///
+/// # Errors
+/// [`Error::Length`] if the lengths differ; those of [`Isa::current`].
+pub fn copy(source: &[f32], destination: &mut [f32], stream: bool) -> Result<(), Error> {
+    if source.len() != destination.len() {
+        return Err(Error::Length {
+            what: "destination",
+            given: destination.len(),
+            wanted: source.len(),
+        });
+    }
+    let isa = Isa::current()?;
+    // SAFETY: `Isa::current` gives one that the processor has.
+    unsafe {
+        enter(
+            isa,
+            Copy {
+                source,
+                destination,
+                stream,
+            },
+        )
+    };
+    Ok(())
+}
+
+struct Copy<'a> {
+    source: &'a [f32],
+    destination: &'a mut [f32],
+    stream: bool,
+}
+
+impl Kernel for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            source,
+            destination,
+            stream,
+        } = self;
+        let block = 4 * S::LANES;
+        let head = if stream {
+            destination.as_ptr().align_offset(64).min(source.len())
+        } else {
+            0
+        };
+        let blocks = (source.len() - head) / block;
+        let tail = head + blocks * block;
+        destination[..head].copy_from_slice(&source[..head]);
+        for i in (head..tail).step_by(block) {
+            let (from, to) = (source[i..].as_ptr(), destination[i..].as_mut_ptr());
+            // SAFETY: a block follows `i` in both, and `to` is aligned if streamed.
+            unsafe {
+                let pairs = [s.load_f32_x2(from), s.load_f32_x2(from.add(block / 2))];
+                for (to, [a, b]) in [to, to.add(block / 2)].into_iter().zip(pairs) {
+                    if stream {
+                        s.store_f32_x2::<true>(to, a, b);
+                    } else {
+                        s.store_f32_x2::<false>(to, a, b);
+                    }
+                }
+            }
+        }
+        destination[tail..].copy_from_slice(&source[tail..]);
+        if stream {
+            s.fence_streams();
+        }
+    }
+}

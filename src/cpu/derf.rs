@@ -1,0 +1,33 @@
+//! Derf: `erf(alpha x + shift)`.
+
+use super::math::Erf;
+use super::pipeline::{Function, Pointwise};
+use super::simd::{Simd, element::Storage};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Derf {
+    pub(crate) alpha: f32,
+    pub(crate) shift: f32,
+}
+
+impl Function for Derf {
+    type Prepared<S: Simd> = Erf<S>;
+    type Row<S: Simd> = Erf<S>;
+
+    #[inline(always)]
+    fn prepare<S: Simd>(self, s: S, _: usize) -> Erf<S> {
+        Erf::new(s, self.alpha, self.shift)
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, X: Storage>(prepared: Erf<S>, _: S, _: *const X, _: usize) -> Erf<S> {
+        prepared
+    }
+}
+
+impl<S: Simd> Pointwise<S> for Erf<S> {
+    #[inline(always)]
+    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        Erf::apply(self, s, x)
+    }
+}

@@ -1,0 +1,44 @@
+//! The functions behind DyT, DyISRU and Derf, on vectors.
+//!
+//! Each file has one type that is prepared once for a call's parameters and then applied to
+//! blocks of `U` vectors. A block is worked on breadth-first (one step for all its vectors,
+//! then the next), so that the latency of one vector's step is hidden behind the others'.
+//!
+//! Where a lookup in 32 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are
+//! piecewise polynomials of degree 4 ([`pieces`]); elsewhere they are made from `exp`.
+//!
+//! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as
+//! normal ones, and no result is above 1 in magnitude. An error bound "in ulp" is the largest
+//! distance from the exact value that a run over every f32 found, in units of the spacing of
+//! f32 at that value; `tests.rs` has these runs.
+//!
+//! [`Simd::FAST_LOOKUP`]: super::simd::Simd::FAST_LOOKUP
+
+mod erf;
+mod isru;
+mod pieces;
+mod tables;
+mod tanh;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use {erf::Erf, isru::Isru, tanh::Tanh};
+
+use super::simd::Simd;
+
+/// `c[0] + c[1] x + ...`, by Horner's rule.
+#[inline(always)]
+fn polynomial<S: Simd, const N: usize, const U: usize>(
+    s: S,
+    c: &[f32; N],
+    x: [S::F; U],
+) -> [S::F; U] {
+    let mut p = [s.splat(c[N - 1]); U];
+    for k in 1..N {
+        let next = s.splat(c[N - 1 - k]);
+        for j in 0..U {
+            p[j] = s.mul_add(p[j], x[j], next);
+        }
+    }
+    p
+}

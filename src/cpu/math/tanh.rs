@@ -1,0 +1,139 @@
+//! `tanh(alpha * x)`.
+
+use super::{
+    polynomial,
+    tables::{SMALL_TANH, TANH},
+};
+use crate::cpu::simd::Simd;
+use core::f32::consts::{LN_2, LOG2_E};
+
+/// Slopes outside `SMALL..LARGE` are brought inside by a power of two that `x` is multiplied
+/// with: below, infinity could not be told from the largest finite `x` by a finite limit; above,
+/// multiples of the slope would overflow.
+const SMALL: f32 = 1.0 / (1u128 << 120) as f32;
+const LARGE: f32 = (1u128 << 120) as f32;
+/// That power of two. No digit of `x` that matters is lost.
+const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
+const GROW: f32 = (1u64 << 32) as f32;
+
+/// `tanh(alpha * x)` for one `alpha`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tanh<S: Simd> {
+    /// `|alpha| / |prescale|`.
+    slope: S::F,
+    /// The magnitude of `x` from which the result is 1.
+    limit: S::F,
+    /// The slope in the units in which the pieces of the function are counted: pieces of the
+    /// table, or powers of two.
+    position: S::F,
+    /// What `x` is multiplied with first, unless `plain`: the sign of `alpha`, and a power of
+    /// two if `alpha` is extreme.
+    prescale: S::F,
+    /// Whether `prescale` is 1.
+    plain: bool,
+}
+
+impl<S: Simd> Tanh<S> {
+    /// Prepares for a finite `alpha`.
+    #[inline(always)]
+    pub(crate) fn new(s: S, alpha: f32) -> Self {
+        let magnitude = alpha.abs();
+        let factor = if magnitude < SMALL {
+            SHRINK
+        } else if magnitude >= LARGE {
+            GROW
+        } else {
+            1.0
+        };
+        let slope = magnitude / factor;
+        let (unit, scale) = if S::FAST_LOOKUP {
+            (TANH.unit, TANH.scale)
+        } else {
+            (1.0, -2.0 * LOG2_E)
+        };
+        let prescale = factor.copysign(alpha);
+        Self {
+            slope: s.splat(slope * unit),
+            limit: s.splat(TANH.limit / slope),
+            position: s.splat(slope * scale),
+            prescale: s.splat(prescale),
+            plain: prescale == 1.0,
+        }
+    }
+
+    /// `tanh(alpha * x)`.
+    #[inline(always)]
+    pub(crate) fn apply<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
+        if !self.plain {
+            for j in 0..U {
+                x[j] = s.mul(x[j], self.prescale);
+            }
+        }
+        let mut magnitude = x;
+        for j in 0..U {
+            magnitude[j] = s.min(self.limit, s.abs(x[j]));
+        }
+        let mut y = if S::FAST_LOOKUP {
+            TANH.apply(s, magnitude, self.slope, self.position)
+        } else {
+            self.by_exp(s, magnitude)
+        };
+        for j in 0..U {
+            y[j] = s.with_sign(y[j], x[j]);
+        }
+        y
+    }
+
+    /// `tanh(slope * x)` for `0 <= x <= limit` by the addition theorem.
+    ///
+    /// `slope * x` is `r - n ln 2 / 2` with an integer `n <= 0` and an `r` between `-1/8` and `3/8`
+    /// of `ln 2`. For such an `r`, `t = tanh(r)` is a short polynomial, and the other part's tanh
+    /// is `(1 - 2^n) / (1 + 2^n)`, so that the sum's is
+    ///
+    /// ```text
+    ///     (1 - 2^n) + t (1 + 2^n)
+    /// q = ----------------------- ,  which is t itself, exactly, where n = 0.
+    ///     (1 + 2^n) + t (1 - 2^n)
+    /// ```
+    ///
+    /// Elsewhere the roundings of numerator, denominator and quotient would add up to 2.5 ulp.
+    /// Most of that is taken back: the remainder of the division is computed with the unrounded
+    /// parts of both, and `1 - 2^n` is near enough to the reciprocal of the denominator.
+    #[inline(always)]
+    fn by_exp<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let one = s.splat(1.0);
+        // One constant is enough for ln 2 / 2: the larger n, the flatter tanh.
+        let half_ln2 = s.splat(LN_2 / 2.0);
+        let mut n = x;
+        for j in 0..U {
+            // The quarter makes more of the small arguments, where an ulp is small, those of n = 0.
+            n[j] = s.round(s.mul_add(x[j], self.position, s.splat(0.25)));
+        }
+        let mut r = x;
+        for j in 0..U {
+            r[j] = s.mul_add(x[j], self.slope, s.mul(n[j], half_ln2));
+        }
+        let mut square = r;
+        for j in 0..U {
+            square[j] = s.mul(r[j], r[j]);
+        }
+        let p = polynomial(s, &SMALL_TANH, square);
+        let mut y = x;
+        for j in 0..U {
+            let t = s.mul_add(s.mul(r[j], square[j]), p[j], r[j]);
+            let power = s.mul_exp2(one, n[j]);
+            let (minus, plus) = (s.sub(one, power), s.add(one, power));
+            let q = s.div(s.mul_add(t, plus, minus), s.mul_add(t, minus, plus));
+            // minus - q plus, where large terms cancel: exactly but for one small rounding, with
+            // a fused operation or because a power of two is multiplied with.
+            let remainder = if S::FMA {
+                s.neg_mul_add(q, plus, minus)
+            } else {
+                s.neg_mul_add(q, power, s.sub(minus, q))
+            };
+            let remainder = s.mul_add(t, s.neg_mul_add(q, minus, plus), remainder);
+            y[j] = s.mul_add(remainder, minus, q);
+        }
+        y
+    }
+}

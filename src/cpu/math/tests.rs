@@ -1,0 +1,349 @@
+//! Accuracy of every function, on every instruction set that this machine has.
+//!
+//! The ordinary tests take about a million values of x, from every exponent. The runs over
+//! every f32 print what they find, one line for each instruction set:
+//!
+//! ```text
+//! cargo test --release math::tests::exhaustive -- --ignored --nocapture
+//! ```
+
+use super::{Erf, Isru, Tanh};
+use crate::cpu::simd::{Kernel, Simd, portable};
+
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::{avx2, avx512};
+
+#[derive(Clone, Copy, Debug)]
+enum Function {
+    Tanh { alpha: f32 },
+    Erf { alpha: f32, shift: f32 },
+    Isru { beta: f32 },
+}
+
+impl Function {
+    fn exact(self, x: f32) -> f64 {
+        let wide = f64::from(x);
+        match self {
+            Self::Tanh { alpha } => (f64::from(alpha) * wide).tanh(),
+            // Not `+ 0.0`, which would turn -0 into +0.
+            Self::Erf { alpha, shift: 0.0 } => libm::erf(f64::from(alpha) * wide),
+            Self::Erf { alpha, shift } => libm::erf(f64::from(alpha) * wide + f64::from(shift)),
+            Self::Isru { .. } if x.is_infinite() => f64::from(x.signum()),
+            // Neither the square of an f32 nor of its reciprocal leaves the range of f64.
+            Self::Isru { beta } => wide / (f64::from(beta) + wide * wide).sqrt(),
+        }
+    }
+}
+
+/// Applies a function to whole blocks of vectors.
+struct Apply<'a> {
+    function: Function,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+/// Vectors in flight.
+const UNROLL: usize = 4;
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { function, x, y } = self;
+        match function {
+            Function::Tanh { alpha } => {
+                let tanh = Tanh::new(s, alpha);
+                blocks(
+                    s,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |block| tanh.apply::<UNROLL>(s, block),
+                );
+            }
+            Function::Erf { alpha, shift } => {
+                let erf = Erf::new(s, alpha, shift);
+                blocks(
+                    s,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |block| erf.apply::<UNROLL>(s, block),
+                );
+            }
+            Function::Isru { beta } => {
+                let isru = Isru::new(s, beta);
+                blocks(
+                    s,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |block| isru.apply::<UNROLL>(s, block),
+                );
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn blocks<S: Simd>(s: S, x: &[f32], y: &mut [f32], f: impl Fn([S::F; UNROLL]) -> [S::F; UNROLL]) {
+    let block = UNROLL * S::LANES;
+    assert!(
+        x.len() == y.len() && x.len().is_multiple_of(block),
+        "{} elements",
+        x.len()
+    );
+    for i in (0..x.len()).step_by(block) {
+        let mut v = [s.splat(0.0); UNROLL];
+        for (j, pair) in v.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            // SAFETY: the block lies in `x`.
+            *pair = unsafe { s.load_f32_x2(x.as_ptr().add(i + 2 * j * S::LANES)) };
+        }
+        for (j, [a, b]) in f(v).as_chunks::<2>().0.iter().enumerate() {
+            // SAFETY: the block lies in `y`.
+            unsafe { s.store_f32_x2::<false>(y.as_mut_ptr().add(i + 2 * j * S::LANES), *a, *b) };
+        }
+    }
+}
+
+type Enter = fn(Apply<'_>);
+
+/// The instruction sets of this machine, by name.
+fn instruction_sets() -> Vec<(&'static str, Enter)> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut sets: Vec<(&'static str, Enter)> = vec![("portable", |kernel| portable::enter(kernel))];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            // SAFETY: detected.
+            sets.push(("avx2", |kernel| unsafe { avx2::enter(kernel) }));
+        }
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            // SAFETY: detected.
+            sets.push(("avx512", |kernel| unsafe { avx512::enter(kernel) }));
+        }
+    }
+    sets
+}
+
+/// The largest error found, and where.
+#[derive(Clone, Copy, Default)]
+struct Worst {
+    ulp: f64,
+    x: f32,
+}
+
+impl Worst {
+    fn or(self, other: Self) -> Self {
+        if other.ulp > self.ulp { other } else { self }
+    }
+}
+
+/// `|y - exact|` in units of the spacing of f32 at `exact`; infinite where `y` breaks one of the
+/// rules that hold without exception.
+fn error(y: f32, exact: f64) -> f64 {
+    if exact.is_nan() || y.is_nan() {
+        return if exact.is_nan() && y.is_nan() {
+            0.0
+        } else {
+            f64::INFINITY
+        };
+    }
+    if y.abs() > 1.0 || y.is_sign_negative() != exact.is_sign_negative() {
+        return f64::INFINITY;
+    }
+    let exponent = ((exact.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(-126);
+    // 2^(23 - exponent), made of its bits.
+    (f64::from(y) - exact).abs() * f64::from_bits(((23 - exponent + 1023) as u64) << 52)
+}
+
+/// The worst errors over `x`, one for each of `sets`.
+fn worst(function: Function, x: &[f32], sets: &[(&str, Enter)]) -> Vec<Worst> {
+    let exact: Vec<f64> = x.iter().map(|&x| function.exact(x)).collect();
+    let mut y = vec![0.0; x.len()];
+    let mut found = Vec::new();
+    for (_, enter) in sets {
+        enter(Apply {
+            function,
+            x,
+            y: &mut y,
+        });
+        let mut worst = Worst::default();
+        for ((&x, &y), &exact) in x.iter().zip(&y).zip(&exact) {
+            worst = worst.or(Worst {
+                ulp: error(y, exact),
+                x,
+            });
+        }
+        found.push(worst);
+    }
+    found
+}
+
+/// Values from every exponent, of both signs: its ends and many in between; with NaN and infinity.
+fn sample() -> Vec<f32> {
+    let mut x = Vec::new();
+    let mut random = 0x2545_f491_u32;
+    for exponent in 0..256_u32 {
+        for i in 0..2048 {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            let mantissa = match i {
+                0 => 0,
+                1 => 1,
+                2 => 0x7f_ffff,
+                _ => random >> 9,
+            };
+            let bits = exponent << 23 | mantissa;
+            x.extend([f32::from_bits(bits), f32::from_bits(bits | 1 << 31)]);
+        }
+    }
+    x
+}
+
+fn check(bound: f64, functions: &[Function]) {
+    let x = sample();
+    let sets = instruction_sets();
+    let mut failures = 0;
+    for &function in functions {
+        for (worst, (name, _)) in worst(function, &x, &sets).into_iter().zip(&sets) {
+            println!("{function:?} {name}: {:.3} ulp at {:e}", worst.ulp, worst.x);
+            failures += usize::from(worst.ulp > bound);
+        }
+    }
+    assert_eq!(failures, 0, "above {bound} ulp, see the list");
+}
+
+fn exhaustive(functions: &[Function]) {
+    const CHUNK: usize = 1 << 14;
+    const CHUNKS: usize = (1 << 32) / CHUNK;
+    let sets = instruction_sets();
+    for &function in functions {
+        let every_second = |first: usize| {
+            let mut found = vec![Worst::default(); sets.len()];
+            for chunk in (first..CHUNKS).step_by(2) {
+                let start = (chunk * CHUNK) as u32;
+                let x: Vec<f32> = (0..CHUNK as u32)
+                    .map(|i| f32::from_bits(start + i))
+                    .collect();
+                for (found, new) in found.iter_mut().zip(worst(function, &x, &sets)) {
+                    *found = found.or(new);
+                }
+            }
+            found
+        };
+        let (even, odd) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| every_second(1));
+            (
+                every_second(0),
+                other.join().expect("the thread does not panic"),
+            )
+        });
+        for (((name, _), even), odd) in sets.iter().zip(even).zip(odd) {
+            let worst = even.or(odd);
+            println!("{function:?} {name}: {:.4} ulp at {:e}", worst.ulp, worst.x);
+        }
+    }
+}
+
+/// Moderate, negative, zero, subnormal, and such that `alpha * x` overflows or underflows.
+const ALPHAS: [f32; 14] = [
+    1.0,
+    0.5,
+    0.2,
+    0.7310586,
+    -1.3,
+    3.1e4,
+    1e-6,
+    0.0,
+    -0.0,
+    1e-45,
+    3e-39,
+    1e-36,
+    1e37,
+    -f32::MAX,
+];
+const BETAS: [f32; 14] = [
+    1.0,
+    2.0,
+    100.0,
+    295.761_76,
+    1e-5,
+    0.731,
+    1e-45,
+    3e-39,
+    7e-37,
+    8e-37,
+    1.2e30,
+    1.3e30,
+    1e34,
+    f32::MAX,
+];
+
+/// Alpha and shift.
+const SHIFTS: [(f32, f32); 8] = [
+    (0.5, 0.0),
+    (0.731, 0.25),
+    (-1.3, -3e-3),
+    (0.2, 7.0),
+    (0.0, 0.5),
+    (1e-45, 1e-40),
+    (f32::MAX, -0.7),
+    (3.1e4, 1e4),
+];
+
+#[test]
+fn tanh_is_within_its_bound() {
+    check(2.2, &ALPHAS.map(|alpha| Function::Tanh { alpha }));
+}
+
+#[test]
+fn erf_is_within_its_bound() {
+    check(
+        2.0,
+        &[Function::Erf {
+            alpha: 1.0,
+            shift: 0.0,
+        }],
+    );
+    // Here `alpha * x + shift` is rounded too.
+    check(
+        2.5,
+        &SHIFTS.map(|(alpha, shift)| Function::Erf { alpha, shift }),
+    );
+}
+
+#[test]
+fn isru_is_within_its_bound() {
+    check(2.0, &BETAS.map(|beta| Function::Isru { beta }));
+}
+
+#[test]
+#[ignore = "minutes"]
+fn exhaustive_tanh() {
+    exhaustive(&[1.0, 0.2, 0.731_058_6].map(|alpha| Function::Tanh { alpha }));
+}
+
+#[test]
+#[ignore = "minutes"]
+fn exhaustive_erf() {
+    exhaustive(&[Function::Erf {
+        alpha: 1.0,
+        shift: 0.0,
+    }]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn exhaustive_isru() {
+    exhaustive(&[1.0, 2.0, 1e-6, 295.761_76].map(|beta| Function::Isru { beta }));
+}

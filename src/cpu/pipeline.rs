@@ -1,0 +1,321 @@
+//! The sentence that every kernel is: load → (row statistic) → function → affine → store.
+
+use super::job::{Job, Operand};
+use super::simd::{Kernel, Simd, element::Storage};
+use crate::ElementType;
+use core::marker::PhantomData;
+use half::{bf16, f16};
+
+/// A function over rows. One file each: `rms_norm`, `layer_norm`, `dyt`, `dyisru`, `derf`.
+pub(crate) trait Function: Copy {
+    /// What every row of a call shares: constants, spread over lanes.
+    type Prepared<S: Simd>: Copy;
+    /// What is applied to the elements of one row.
+    type Row<S: Simd>: Pointwise<S>;
+
+    /// Prepares the constants for rows of `channels` channels.
+    fn prepare<S: Simd>(self, s: S, channels: usize) -> Self::Prepared<S>;
+
+    /// Reads what the function needs to know of a whole row.
+    ///
+    /// # Safety
+    /// `x` must be valid for reads of `channels` elements.
+    unsafe fn row<S: Simd, X: Storage>(
+        prepared: Self::Prepared<S>,
+        s: S,
+        x: *const X,
+        channels: usize,
+    ) -> Self::Row<S>;
+}
+
+/// A function of each element by itself.
+pub(crate) trait Pointwise<S: Simd>: Copy {
+    /// The function of `U` vectors; of several at once, so that one's latency hides another's.
+    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U];
+}
+
+/// Vectors in flight in the write pass.
+const UNROLL: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// How far ahead of itself an element-wise function fetches its input, in bytes. Measured at
+/// DRAM size with weights that fill the L1 cache: 1 KiB hides hardly anything, 4 KiB nearly all.
+const PREFETCH: usize = 4096;
+
+/// A job with its function and types, ready to be entered with an instruction set.
+pub(crate) struct Run<'a, F, X, Y> {
+    function: F,
+    /// Elements from the input in work to the input that is fetched meanwhile.
+    ahead: usize,
+    job: &'a Job,
+    types: PhantomData<(X, Y)>,
+}
+
+impl<'a, F, X, Y> Run<'a, F, X, Y> {
+    /// # Safety
+    /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
+    pub(crate) unsafe fn new(function: F, job: &'a Job, elementwise: bool) -> Self {
+        // A row function reads its next row next; the others read straight on.
+        let ahead = if elementwise {
+            PREFETCH / size_of::<X>()
+        } else {
+            job.x_stride
+        };
+        Self {
+            function,
+            ahead,
+            job,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            function, ahead, ..
+        } = self;
+        // A copy of its own: stores to the output might change the caller's, for all that the
+        // compiler knows, and it would read every field again after each.
+        let job = &{ *self.job };
+        let prepared = function.prepare(s, job.channels);
+        let (x, y) = (job.x.as_ptr().cast::<X>(), job.y.as_ptr().cast::<Y>());
+        for i in 0..job.rows {
+            // SAFETY: `new`'s caller vouches for `channels` elements at every row of `x` and
+            // `y`, and of the operands.
+            unsafe {
+                let (x, y) = (x.add(i * job.x_stride), y.add(i * job.y_stride));
+                if job.stream {
+                    // A row may begin in the middle of a cache line, whose stores cannot be
+                    // streamed. They hold up the streamed ones behind them until the line has
+                    // come from memory, so it is asked for a row ahead.
+                    s.prefetch_write(y.wrapping_add(job.y_stride).cast());
+                }
+                let row = F::row(prepared, s, x, job.channels);
+                write_row(s, &row, job, ahead, x, y);
+            }
+        }
+        if job.stream {
+            s.fence_streams();
+        }
+    }
+}
+
+/// Function, affine and store over one row.
+///
+/// # Safety
+/// `x`, `y` and the operands of `job` must be valid for `job.channels` elements.
+#[inline(always)]
+unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
+    s: S,
+    row: &impl Pointwise<S>,
+    job: &Job,
+    ahead: usize,
+    x: *const X,
+    y: *mut Y,
+) {
+    let n = job.channels;
+    let block = UNROLL * S::LANES;
+    let mut i = 0;
+    // Streamed stores need aligned addresses: go there in parts of vectors first.
+    let mut stop = if job.stream {
+        (y.align_offset(LINE)).min(n)
+    } else {
+        0
+    };
+    loop {
+        while i < stop {
+            let access = First((stop - i).min(S::LANES));
+            // SAFETY: `i + access.0 <= stop <= n`.
+            unsafe { write_block::<S, X, Y, _, 1>(s, row, job, access, i, x, y) };
+            i += access.0;
+        }
+        if stop == n {
+            return;
+        }
+        while n - i >= block {
+            if job.stream {
+                let fetched = x.wrapping_add(i + ahead).cast::<u8>();
+                for line in 0..(block * size_of::<X>()).div_ceil(LINE) {
+                    s.prefetch(fetched.wrapping_add(line * LINE));
+                }
+            }
+            // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
+            // multiples of a cache line.
+            unsafe { write_block::<S, X, Y, _, UNROLL>(s, row, job, Whole, i, x, y) };
+            i += block;
+        }
+        stop = n;
+    }
+}
+
+/// Function, affine and store over `U` vectors from channel `i` on.
+///
+/// # Safety
+/// As [`write_row`], for the channels that `access` reaches; `y + i` must be 64-byte aligned if
+/// the job is streamed and `access` is [`Whole`].
+#[inline(always)]
+unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize>(
+    s: S,
+    row: &impl Pointwise<S>,
+    job: &Job,
+    access: A,
+    i: usize,
+    x: *const X,
+    y: *mut Y,
+) {
+    // SAFETY: the caller vouches for these channels of `x`, `y` and the operands.
+    unsafe {
+        let f = row.apply(s, access.load::<S, X, U>(s, x.add(i)));
+        let v = affine(s, job, access, i, f);
+        access.store(s, y.add(i), v, job.stream);
+    }
+}
+
+/// `(weight + weight_offset) * f + bias`. Which of them are there, and of which type, is the
+/// same for every block of a call: the branches are predicted and cost less than the copies of
+/// all kernels that it would take to have none.
+///
+/// # Safety
+/// The operands of `job` must be valid for the channels that `access` reaches from `i` on.
+#[inline(always)]
+unsafe fn affine<S: Simd, A: Access, const U: usize>(
+    s: S,
+    job: &Job,
+    access: A,
+    i: usize,
+    f: [S::F; U],
+) -> [S::F; U] {
+    let mut v = f;
+    // SAFETY: the caller vouches for the operands.
+    let (weight, bias) = unsafe {
+        (
+            job.weight.map(|w| load_operand::<S, A, U>(s, w, access, i)),
+            job.bias.map(|b| load_operand::<S, A, U>(s, b, access, i)),
+        )
+    };
+    let offset = s.splat(job.weight_offset);
+    match (weight, bias) {
+        (None, None) => {}
+        (Some(w), None) => {
+            for j in 0..U {
+                v[j] = s.mul(f[j], s.add(w[j], offset));
+            }
+        }
+        (None, Some(b)) => {
+            for j in 0..U {
+                v[j] = s.add(f[j], b[j]);
+            }
+        }
+        (Some(w), Some(b)) => {
+            for j in 0..U {
+                v[j] = s.mul_add(f[j], s.add(w[j], offset), b[j]);
+            }
+        }
+    }
+    v
+}
+
+/// # Safety
+/// `operand` must be valid for the channels that `access` reaches from `i` on.
+#[inline(always)]
+unsafe fn load_operand<S: Simd, A: Access, const U: usize>(
+    s: S,
+    operand: Operand,
+    access: A,
+    i: usize,
+) -> [S::F; U] {
+    let p = operand.data.as_ptr();
+    // SAFETY: the caller vouches for the operand.
+    unsafe {
+        match operand.element {
+            ElementType::F32 => access.load(s, p.cast::<f32>().add(i)),
+            ElementType::F16 => access.load(s, p.cast::<f16>().add(i)),
+            ElementType::Bf16 => access.load(s, p.cast::<bf16>().add(i)),
+        }
+    }
+}
+
+/// How much of the vectors is in memory.
+pub(crate) trait Access: Copy {
+    /// # Safety
+    /// `p` must be valid for reads of the elements that are in memory.
+    unsafe fn load<S: Simd, E: Storage, const U: usize>(self, s: S, p: *const E) -> [S::F; U];
+    /// # Safety
+    /// `p` must be valid for writes of the elements that are in memory, and 64-byte aligned if
+    /// `stream` and all are.
+    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+        self,
+        s: S,
+        p: *mut E,
+        v: [S::F; U],
+        stream: bool,
+    );
+}
+
+/// All lanes of an even number of vectors.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole;
+
+impl Access for Whole {
+    #[inline(always)]
+    unsafe fn load<S: Simd, E: Storage, const U: usize>(self, s: S, p: *const E) -> [S::F; U] {
+        let mut v = [s.splat(0.0); U];
+        const { assert!(U.is_multiple_of(2)) };
+        for j in 0..U / 2 {
+            // SAFETY: the caller vouches for `U * LANES` elements.
+            [v[2 * j], v[2 * j + 1]] = unsafe { E::load_x2(s, p.add(2 * j * S::LANES)) };
+        }
+        v
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+        self,
+        s: S,
+        p: *mut E,
+        v: [S::F; U],
+        stream: bool,
+    ) {
+        const { assert!(U.is_multiple_of(2)) };
+        for j in 0..U / 2 {
+            // SAFETY: the caller vouches for `U * LANES` elements.
+            unsafe {
+                let p = p.add(2 * j * S::LANES);
+                if stream {
+                    E::store_x2::<S, true>(s, p, v[2 * j], v[2 * j + 1]);
+                } else {
+                    E::store_x2::<S, false>(s, p, v[2 * j], v[2 * j + 1]);
+                }
+            }
+        }
+    }
+}
+
+/// The first lanes of one vector: at least one, at most all.
+#[derive(Clone, Copy)]
+pub(crate) struct First(pub(crate) usize);
+
+impl Access for First {
+    #[inline(always)]
+    unsafe fn load<S: Simd, E: Storage, const U: usize>(self, s: S, p: *const E) -> [S::F; U] {
+        const { assert!(U == 1) };
+        // SAFETY: the caller vouches for as many elements.
+        [unsafe { E::load_part(s, p, self.0) }; U]
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+        self,
+        s: S,
+        p: *mut E,
+        v: [S::F; U],
+        _: bool,
+    ) {
+        // SAFETY: the caller vouches for as many elements.
+        unsafe { E::store_part(s, p, v[0], self.0) }
+    }
+}

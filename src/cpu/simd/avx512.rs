@@ -1,0 +1,284 @@
+//! AVX-512: 16 lanes, with the extensions that Skylake-SP and every later core have
+//! (F, BW, DQ, VL), and with the bfloat16 conversion of AVX512-BF16 where `BF16`.
+//!
+//! # Safety of the intrinsics in this file
+//! They need the features named in [`enter`] (and `avx512bf16` where `BF16`). A value of
+//! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
+//! that the processor has them.
+
+use super::Simd;
+use core::arch::x86_64::*;
+
+/// Proof of AVX-512 F, BW, DQ and VL (which imply FMA and F16C in practice, both asked for
+/// here too), and of AVX512-BF16 where `BF16`.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512<const BF16: bool>(());
+
+/// Runs `kernel` compiled for AVX-512.
+///
+/// # Safety
+/// The processor must have every feature named in the attribute.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<false>(()))
+}
+
+/// Runs `kernel` compiled for AVX-512 with AVX512-BF16.
+///
+/// # Safety
+/// The processor must have every feature named in the attribute.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<true>(()))
+}
+
+/// The mask of the first `n` lanes, `n <= 16`.
+#[inline(always)]
+fn mask(n: usize) -> __mmask16 {
+    debug_assert!(n <= 16);
+    ((1u32 << n) - 1) as __mmask16
+}
+
+// SAFETY: `Avx512` is only made by `enter` and `enter_bf16`, see the module's head.
+unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
+    type F = __m512;
+    type I = __m512i;
+    const LANES: usize = 16;
+    const FMA: bool = true;
+    const FAST_LOOKUP: bool = true;
+    const RSQRT_BITS: u32 = 14;
+
+    safe_intrinsics! {
+        fn splat(v: f32) -> __m512 = _mm512_set1_ps(v);
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fnmadd_ps(a, b, c);
+        fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
+        fn rsqrt_estimate(a: __m512) -> __m512 = _mm512_rsqrt14_ps(a);
+        // MINPS and MAXPS return their second operand where one is NaN.
+        fn min(limit: __m512, x: __m512) -> __m512 = _mm512_min_ps(limit, x);
+        fn max(limit: __m512, x: __m512) -> __m512 = _mm512_max_ps(limit, x);
+        fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
+        fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<8>(a);
+        fn mul_exp2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+        fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
+        fn first_n(a: __m512, n: usize) -> __m512 = _mm512_maskz_mov_ps(mask(n), a);
+        fn fence_streams() -> () = _mm_sfence();
+        fn prefetch(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        fn with_sign(magnitude: __m512, sign: __m512) -> __m512 = {
+            // 0xf8 is the truth table of `a | (b & c)`.
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xf8>(
+                _mm512_castps_si512(magnitude),
+                _mm512_castps_si512(sign),
+                _mm512_set1_epi32(i32::MIN),
+            ))
+        };
+        fn select_lt(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 =
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x);
+        fn lookup(table: &[f32; 32], index: __m512i) -> __m512 = {
+            let low = _mm512_loadu_ps(table.as_ptr());
+            let high = _mm512_loadu_ps(table.as_ptr().add(16));
+            _mm512_permutex2var_ps(low, index, high)
+        };
+    }
+
+    #[inline(always)]
+    fn table_index<const SHIFT: u32>(self, a: __m512, floor: u32) -> __m512i {
+        // SAFETY: see the module's head.
+        unsafe {
+            let top = _mm512_srli_epi32::<SHIFT>(_mm512_castps_si512(a));
+            _mm512_max_epi32(top, _mm512_set1_epi32(floor as i32))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32_x2(self, p: *const f32) -> [__m512; 2] {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe { [_mm512_loadu_ps(p), _mm512_loadu_ps(p.add(16))] }
+    }
+    #[inline(always)]
+    unsafe fn load_f32_part(self, p: *const f32, n: usize) -> __m512 {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { _mm512_maskz_loadu_ps(mask(n), p) }
+    }
+    #[inline(always)]
+    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: __m512, b: __m512) {
+        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            if STREAM {
+                _mm512_stream_ps(p, a);
+                _mm512_stream_ps(p.add(16), b);
+            } else {
+                _mm512_storeu_ps(p, a);
+                _mm512_storeu_ps(p.add(16), b);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_f32_part(self, p: *mut f32, v: __m512, n: usize) {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { _mm512_mask_storeu_ps(p, mask(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16_x2(self, p: *const u16) -> [__m512; 2] {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe {
+            let (a, b) = (
+                _mm256_loadu_si256(p.cast()),
+                _mm256_loadu_si256(p.add(16).cast()),
+            );
+            [_mm512_cvtph_ps(a), _mm512_cvtph_ps(b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_part(self, p: *const u16, n: usize) -> __m512 {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: __m512, b: __m512) {
+        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+        unsafe { store_u16_x2::<STREAM>(p, to_f16(a), to_f16(b)) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16_part(self, p: *mut u16, v: __m512, n: usize) {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { _mm256_mask_storeu_epi16(p.cast(), mask(n), to_f16(v)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_x2(self, p: *const u16) -> [__m512; 2] {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe {
+            if BF16 {
+                // One permutation brings each element to the upper half of its lane: on the
+                // processors with this extension it costs no more than the widening alone.
+                let both = _mm512_loadu_si512(p.cast());
+                [
+                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(ODD, order(0), both)),
+                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(ODD, order(16), both)),
+                ]
+            } else {
+                [
+                    from_bf16(_mm256_loadu_si256(p.cast())),
+                    from_bf16(_mm256_loadu_si256(p.add(16).cast())),
+                ]
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_x2_unordered(self, p: *const u16) -> [__m512; 2] {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe {
+            // Those at even places by a shift, those at odd places as they stand.
+            let both = _mm512_loadu_si512(p.cast());
+            let odd = _mm512_and_si512(both, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)),
+                _mm512_castsi512_ps(odd),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_part(self, p: *const u16, n: usize) -> __m512 {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { from_bf16(_mm256_maskz_loadu_epi16(mask(n), p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: __m512, b: __m512) {
+        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            if BF16 && !any_subnormal(a, b) {
+                let both: __m512i = core::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
+                if STREAM {
+                    _mm512_stream_si512(p.cast(), both);
+                } else {
+                    _mm512_storeu_si512(p.cast(), both);
+                }
+            } else {
+                store_u16_x2::<STREAM>(p, to_bf16(a), to_bf16(b));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_part(self, p: *mut u16, v: __m512, n: usize) {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe { _mm256_mask_storeu_epi16(p.cast(), mask(n), to_bf16(v)) }
+    }
+}
+
+/// Stores two vectors of 16-bit elements side by side.
+///
+/// # Safety
+/// `p` must be valid for writes of 64 bytes, and 64-byte aligned where `STREAM`.
+#[inline(always)]
+unsafe fn store_u16_x2<const STREAM: bool>(p: *mut u16, a: __m256i, b: __m256i) {
+    // SAFETY: see above for the memory and the module's head for the features.
+    unsafe {
+        if STREAM {
+            _mm512_stream_si512(
+                p.cast(),
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b),
+            );
+        } else {
+            _mm256_storeu_si256(p.cast(), a);
+            _mm256_storeu_si256(p.add(16).cast(), b);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn to_f16(v: __m512) -> __m256i {
+    // SAFETY: see the module's head.
+    unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) }
+}
+
+/// The upper halves of all lanes of 32 bits.
+const ODD: __mmask32 = 0xaaaa_aaaa;
+
+/// The permutation of 16-bit elements that puts those from `first` on into the upper halves.
+#[inline(always)]
+unsafe fn order(first: i16) -> __m512i {
+    let mut order = [0; 32];
+    let mut lane = 0;
+    while lane < 16 {
+        order[2 * lane + 1] = first + lane as i16;
+        lane += 1;
+    }
+    // SAFETY: the array is 64 bytes; features: the module's head.
+    unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
+}
+
+#[inline(always)]
+unsafe fn from_bf16(v: __m256i) -> __m512 {
+    // SAFETY: see the module's head.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(v))) }
+}
+
+/// Rounds to bfloat16 with integer arithmetic: nearest even, subnormals kept, NaN quiet.
+#[inline(always)]
+unsafe fn to_bf16(v: __m512) -> __m256i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_add_epi32(bits, bias);
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
+    }
+}
+
+/// Whether some lane is subnormal: the one case that VCVTNE2PS2BF16 gets wrong (it gives 0).
+#[inline(always)]
+unsafe fn any_subnormal(a: __m512, b: __m512) -> bool {
+    const DENORMAL: i32 = 0x20;
+    // SAFETY: see the module's head.
+    unsafe { (_mm512_fpclass_ps_mask::<DENORMAL>(a) | _mm512_fpclass_ps_mask::<DENORMAL>(b)) != 0 }
+}

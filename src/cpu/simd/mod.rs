@@ -1,0 +1,167 @@
+//! What a vector can do: the [`Simd`] trait and its implementations.
+//!
+//! Kernels are written once over [`Simd`]. An implementation is a zero-sized token whose
+//! existence proves that the processor has the instructions, so that the arithmetic methods
+//! are safe; only memory access is `unsafe`. Every method is `#[inline(always)]` and has no
+//! `#[target_feature]` of its own: the features come from the one function per instruction
+//! set that enters a kernel (`enter` in the implementation's file), into which everything
+//! is inlined.
+
+/// Writes the arithmetic methods of [`Simd`]: each a body of intrinsics, `name(args) -> ret = body;`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! safe_intrinsics {
+    ($($(#[$attr:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr;)*) => {
+        $($(#[$attr])* #[inline(always)]
+        fn $name(self, $($arg: $ty),*) -> $ret {
+            // SAFETY: `self` proves the features, see the module's head; what the body reads
+            // from memory it takes from references.
+            unsafe { $body }
+        })*
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod element;
+pub(crate) mod portable;
+
+/// Work that is compiled once for each instruction set.
+pub(crate) trait Kernel {
+    type Output;
+    /// Does the work. Implementations are `#[inline(always)]`, so that they take over the
+    /// features of the function that enters them.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// A vector of `LANES` f32 values and the operations that the kernels need.
+///
+/// # Safety
+/// A value of an implementing type may exist only where the processor has the instructions
+/// that its methods use.
+pub(crate) unsafe trait Simd: Copy {
+    /// The vector: `LANES` values of f32.
+    type F: Copy;
+    /// Lane indices into a table, for [`lookup`](Simd::lookup).
+    type I: Copy;
+    /// Number of f32 values in a vector.
+    const LANES: usize;
+    /// Whether [`mul_add`](Simd::mul_add) rounds once. Where it does not, algorithms that
+    /// recover a rounding error with a fused operation take another way.
+    const FMA: bool;
+    /// Whether [`lookup`](Simd::lookup) is one instruction rather than a loop over lanes.
+    const FAST_LOOKUP: bool;
+    /// Number of correct bits of [`rsqrt_estimate`](Simd::rsqrt_estimate).
+    const RSQRT_BITS: u32;
+
+    fn splat(self, v: f32) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where `FMA`.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b`, rounded once where `FMA`.
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn sqrt(self, a: Self::F) -> Self::F;
+    /// An estimate of `1 / sqrt(a)` with `RSQRT_BITS` correct bits, for normal `a`.
+    fn rsqrt_estimate(self, a: Self::F) -> Self::F;
+    /// The smaller of `limit` and `x`; `x` where `x` is NaN.
+    fn min(self, limit: Self::F, x: Self::F) -> Self::F;
+    /// The larger of `limit` and `x`; `x` where `x` is NaN.
+    fn max(self, limit: Self::F, x: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// `magnitude` with the sign bit of `sign` OR-ed in; `magnitude` must have a clear sign bit.
+    fn with_sign(self, magnitude: Self::F, sign: Self::F) -> Self::F;
+    /// The nearest integer, ties to even, for `|a| < 2^22`.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `a * 2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
+    fn mul_exp2(self, a: Self::F, n: Self::F) -> Self::F;
+    /// Lane by lane, `if a < b { x } else { y }`; a NaN compares false.
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// Lane by lane, the larger of `bits of a >> SHIFT` and `floor` (`a` must not be negative).
+    fn table_index<const SHIFT: u32>(self, a: Self::F, floor: u32) -> Self::I;
+    /// Lane by lane, `table[index % 32]`.
+    fn lookup(self, table: &[f32; 32], index: Self::I) -> Self::F;
+    /// The sum of all lanes, in a fixed order.
+    fn reduce_add(self, a: Self::F) -> f32;
+    /// `a` with every lane from `n` on replaced by +0.
+    fn first_n(self, a: Self::F, n: usize) -> Self::F;
+
+    /// Asks for the cache line at `p`, which may be any address, to be read.
+    fn prefetch(self, p: *const u8);
+    /// Asks for the cache line at `p`, which may be any address, to be written.
+    fn prefetch_write(self, p: *const u8);
+    /// Makes streamed stores visible to other threads before what follows.
+    fn fence_streams(self);
+
+    /// Loads `2 * LANES` values of f32.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * LANES` elements.
+    unsafe fn load_f32_x2(self, p: *const f32) -> [Self::F; 2];
+    /// Loads `n <= LANES` values of f32 into the first lanes; the others become +0.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
+    unsafe fn load_f32_part(self, p: *const f32, n: usize) -> Self::F;
+    /// Stores two vectors as f32, rounded to nearest even; past the caches where `STREAM`.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: Self::F, b: Self::F);
+    /// Stores the first `n <= LANES` lanes as f32, rounded to nearest even.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `n` elements, and `n <= LANES`.
+    unsafe fn store_f32_part(self, p: *mut f32, v: Self::F, n: usize);
+
+    /// Loads `2 * LANES` values of IEEE binary16.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * LANES` elements.
+    unsafe fn load_f16_x2(self, p: *const u16) -> [Self::F; 2];
+    /// Loads `n <= LANES` values of IEEE binary16 into the first lanes; the others become +0.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
+    unsafe fn load_f16_part(self, p: *const u16, n: usize) -> Self::F;
+    /// Stores two vectors as IEEE binary16, rounded to nearest even; past the caches where `STREAM`.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: Self::F, b: Self::F);
+    /// Stores the first `n <= LANES` lanes as IEEE binary16, rounded to nearest even.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `n` elements, and `n <= LANES`.
+    unsafe fn store_f16_part(self, p: *mut u16, v: Self::F, n: usize);
+
+    /// Loads `2 * LANES` values of bfloat16.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * LANES` elements.
+    unsafe fn load_bf16_x2(self, p: *const u16) -> [Self::F; 2];
+    /// Loads `2 * LANES` values of bfloat16 in an order that is the same every time, but need not
+    /// be that of memory: widening them is cheaper then.
+    ///
+    /// # Safety
+    /// As [`load_bf16_x2`](Simd::load_bf16_x2).
+    unsafe fn load_bf16_x2_unordered(self, p: *const u16) -> [Self::F; 2];
+    /// Loads `n <= LANES` values of bfloat16 into the first lanes; the others become +0.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
+    unsafe fn load_bf16_part(self, p: *const u16, n: usize) -> Self::F;
+    /// Stores two vectors as bfloat16, rounded to nearest even; past the caches where `STREAM`.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: Self::F, b: Self::F);
+    /// Stores the first `n <= LANES` lanes as bfloat16, rounded to nearest even.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `n` elements, and `n <= LANES`.
+    unsafe fn store_bf16_part(self, p: *mut u16, v: Self::F, n: usize);
+}

@@ -1,0 +1,86 @@
+//! Who does the work: the calling thread, rayon's, or the host's own.
+
+use super::cache::cache_sizes;
+use super::dispatch;
+use super::isa::Isa;
+use super::job::Job;
+use super::split::for_part;
+use crate::Norm;
+
+/// Whether an output of `bytes` bytes is better written past the caches.
+pub(crate) fn stream_pays(bytes: usize) -> bool {
+    let last_level = cache_sizes().last_level();
+    last_level > 0 && bytes > last_level
+}
+
+/// Does all of `job` on the calling thread.
+///
+/// # Safety
+/// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
+pub(crate) unsafe fn run_serial(norm: Norm, isa: Isa, job: &Job) {
+    let job = if norm.is_elementwise() {
+        job.flattened()
+    } else {
+        *job
+    };
+    // SAFETY: the same contract.
+    unsafe { dispatch::run(norm, isa, &job) }
+}
+
+/// Does part `index` of `count` of `job` on the calling thread.
+///
+/// # Safety
+/// As [`run_serial`]; no other thread may do the same part at the same time.
+pub(crate) unsafe fn run_part(norm: Norm, isa: Isa, job: &Job, index: usize, count: usize) {
+    let elementwise = norm.is_elementwise();
+    let job = if elementwise { job.flattened() } else { *job };
+    for_part(&job, elementwise, index, count, |piece| {
+        // SAFETY: the same contract; pieces of different parts do not overlap.
+        unsafe { dispatch::run(norm, isa, piece) }
+    });
+}
+
+/// Work below which rayon is not woken, in elements. Placeholder until measured.
+#[cfg(feature = "rayon")]
+const SERIAL_BELOW: usize = 1 << 18;
+
+/// Does all of `job` on the threads of rayon's current pool, or on the calling thread where
+/// that is faster.
+///
+/// # Safety
+/// As [`run_serial`].
+#[cfg(feature = "rayon")]
+pub(crate) unsafe fn run_parallel(norm: Norm, isa: Isa, job: &Job) {
+    use rayon::prelude::*;
+
+    let threads = rayon::current_num_threads();
+    if threads == 1 || job.rows * job.channels < SERIAL_BELOW {
+        // SAFETY: the same contract.
+        return unsafe { run_serial(norm, isa, job) };
+    }
+    let shared = Shared(*job);
+    let count = threads;
+    (0..count)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|index| {
+            // SAFETY: the same contract; each index is given once.
+            unsafe { run_part(norm, isa, shared.job(), index, count) }
+        });
+}
+
+/// A job that several threads work on, each on parts of its own.
+#[cfg(feature = "rayon")]
+struct Shared(Job);
+
+// SAFETY: the addresses in it come from borrows that outlive the call, and the threads write
+// to parts that do not overlap.
+#[cfg(feature = "rayon")]
+unsafe impl Sync for Shared {}
+
+#[cfg(feature = "rayon")]
+impl Shared {
+    fn job(&self) -> &Job {
+        &self.0
+    }
+}

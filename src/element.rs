@@ -1,0 +1,60 @@
+//! Element types of tensors.
+
+use half::{bf16, f16};
+
+/// The type of a tensor's elements. Arithmetic is in f32 whatever the type; it matters on
+/// load (exact) and on store (rounded once, to nearest even).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    /// IEEE binary32.
+    F32,
+    /// IEEE binary16.
+    F16,
+    /// bfloat16: the upper half of a binary32.
+    Bf16,
+}
+
+impl ElementType {
+    /// Every element type.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The type's usual short name: `f32`, `f16` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
+}
+
+/// A type that tensors can be made of: `f32`, [`f16`] or [`bf16`].
+pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// Its run-time name.
+    const TYPE: ElementType;
+}
+
+impl Element for f32 {
+    const TYPE: ElementType = ElementType::F32;
+}
+impl Element for f16 {
+    const TYPE: ElementType = ElementType::F16;
+}
+impl Element for bf16 {
+    const TYPE: ElementType = ElementType::Bf16;
+}

@@ -1,0 +1,297 @@
+//! A forward call: what it works on, its options, and the ways to run it.
+
+use crate::cpu::{self, Isa, Job, Operand};
+use crate::norm::require;
+use crate::tensor::{Channels, Layout};
+use crate::{Element, ElementType, Error, Norm, Rows, RowsMut};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+/// A call of a [`Norm`] over rows: made by [`Norm::forward`] or [`Norm::forward_in_place`],
+/// given weights, then run.
+///
+/// For each element, `y = (weight_offset + weight) * f(x) + bias`, with `f` the function, in f32
+/// and rounded once to the type of `y`. Input, output, weight and bias may each be f32, f16 or
+/// bf16.
+///
+/// Running validates first and writes nothing if it returns an [`Error`]. It allocates nothing
+/// and takes no lock. For one [`Isa`] the results are the same to the bit however the work is
+/// split, wherever a row stands, whatever the alignment, and in place or not.
+///
+/// ```
+/// use dynorm::{Norm, Rows, RowsMut, bf16};
+/// let x = [bf16::from_f32(2.0); 8];
+/// let weight = [0.5_f32; 4];
+/// let mut y = [bf16::ZERO; 8];
+/// // Gemma adds 1 to its weights.
+/// Norm::RmsNorm { eps: 0.0 }
+///     .forward(Rows::new(&x, 2, 4)?, RowsMut::new(&mut y, 2, 4)?)
+///     .weight(&weight)
+///     .weight_offset(1.0)
+///     .run()?;
+/// assert_eq!(y, [bf16::from_f32(1.5); 8]);
+/// # Ok::<(), dynorm::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a call does nothing until it is run"]
+pub struct Forward<'a> {
+    norm: Norm,
+    /// The input, which in place is the output.
+    x: Tensor,
+    y: Tensor,
+    in_place: bool,
+    weight: Option<Channels<'a>>,
+    bias: Option<Channels<'a>>,
+    weight_offset: f32,
+    isa: Option<Isa>,
+    stream: Option<bool>,
+    borrows: PhantomData<(Rows<'a>, RowsMut<'a>)>,
+}
+
+/// Where a tensor is.
+#[derive(Clone, Copy, Debug)]
+struct Tensor {
+    data: NonNull<u8>,
+    element: ElementType,
+    layout: Layout,
+}
+
+// SAFETY: a `Forward` is a shared borrow of `x`, weight and bias and an exclusive one of `y`.
+unsafe impl Send for Forward<'_> {}
+// SAFETY: through a shared `Forward` only `run_part` writes, and its caller vouches for it.
+unsafe impl Sync for Forward<'_> {}
+
+impl<'a> Forward<'a> {
+    pub(crate) fn new(norm: Norm, x: Rows<'a>, y: RowsMut<'a>) -> Self {
+        let x = Tensor {
+            data: x.data,
+            element: x.element,
+            layout: x.layout,
+        };
+        Self {
+            in_place: false,
+            ..Self::in_place(norm, y).with_input(x)
+        }
+    }
+
+    pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
+        let tensor = Tensor {
+            data: xy.data,
+            element: xy.element,
+            layout: xy.layout,
+        };
+        Self {
+            norm,
+            x: tensor,
+            y: tensor,
+            in_place: true,
+            weight: None,
+            bias: None,
+            weight_offset: 0.0,
+            isa: None,
+            stream: None,
+            borrows: PhantomData,
+        }
+    }
+
+    fn with_input(self, x: Tensor) -> Self {
+        Self { x, ..self }
+    }
+
+    /// Multiplies each channel by its `weight`: one element per channel.
+    pub fn weight<T: Element>(mut self, weight: &'a [T]) -> Self {
+        self.weight = Some(Channels::new(weight));
+        self
+    }
+
+    /// Adds to each channel its `bias`: one element per channel.
+    pub fn bias<T: Element>(mut self, bias: &'a [T]) -> Self {
+        self.bias = Some(Channels::new(bias));
+        self
+    }
+
+    /// Adds `offset` to every weight, in f32: 1 for models that store `weight - 1` (Gemma).
+    /// Without a weight it has no effect.
+    pub fn weight_offset(mut self, offset: f32) -> Self {
+        self.weight_offset = offset;
+        self
+    }
+
+    /// Uses `isa` instead of [`Isa::current`].
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// Writes the output past the caches, or not, instead of deciding by its size. Streamed
+    /// stores are faster for an output that leaves the caches anyhow, and much slower for one
+    /// that would stay: say `false` if a large output is read again at once. Has no effect in
+    /// place, nor with [`Isa::Portable`].
+    pub fn stream(mut self, stream: bool) -> Self {
+        self.stream = Some(stream);
+        self
+    }
+
+    /// Does the work on the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `x` and `y` differ in shape, [`Error::Length`] for a weight or bias
+    /// that is not one element per channel, those of [`Norm::check`] for the parameters and of
+    /// [`Isa::current`] for the instruction set.
+    pub fn run(&mut self) -> Result<(), Error> {
+        let (job, isa) = self.validate()?;
+        // SAFETY: `validate` vouches for the job and the instruction set; `&mut self` keeps
+        // others from running it meanwhile.
+        unsafe { cpu::run_serial(self.norm, isa, &job) };
+        Ok(())
+    }
+
+    /// Does the work on the threads of rayon's current pool (of the pool that the calling
+    /// thread belongs to, else the global one). Small work stays on the calling thread.
+    ///
+    /// Row functions are split by rows, element-wise functions anywhere, also inside one row.
+    ///
+    /// # Errors
+    /// As [`run`](Forward::run).
+    #[cfg(feature = "rayon")]
+    pub fn run_parallel(&mut self) -> Result<(), Error> {
+        let (job, isa) = self.validate()?;
+        // SAFETY: as in `run`.
+        unsafe { cpu::run_parallel(self.norm, isa, &job) };
+        Ok(())
+    }
+
+    /// Does part `index` of `count` of the work on the calling thread, for hosts with threads of
+    /// their own: each of `count` threads calls this with its index, and when all have returned
+    /// the work is done. Nothing is spawned and nothing is waited for. [`parts`](Forward::parts)
+    /// is the safe form.
+    ///
+    /// # Errors
+    /// As [`run`](Forward::run); [`Error::Part`] unless `index < count`.
+    ///
+    /// # Safety
+    /// No two threads may do the same part at the same time, nor parts of different counts, and
+    /// nobody may use the output meanwhile.
+    ///
+    /// ```
+    /// use dynorm::{Norm, Rows, RowsMut};
+    /// let x = [1.0_f32; 512];
+    /// let mut y = [0.0_f32; 512];
+    /// let call = Norm::DyT { alpha: 0.5 }.forward(Rows::new(&x, 1, 512)?, RowsMut::new(&mut y, 1, 512)?);
+    /// std::thread::scope(|scope| {
+    ///     for index in 0..2 {
+    ///         let call = &call;
+    ///         // SAFETY: each index is given to one thread.
+    ///         scope.spawn(move || unsafe { call.run_part(index, 2) });
+    ///     }
+    /// });
+    /// assert_eq!(y, [0.5_f32.tanh(); 512]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub unsafe fn run_part(&self, index: usize, count: usize) -> Result<(), Error> {
+        if index >= count {
+            return Err(Error::Part { index, count });
+        }
+        let (job, isa) = self.validate()?;
+        // SAFETY: `validate` vouches for the job and the instruction set, the caller for the part.
+        unsafe { cpu::run_part(self.norm, isa, &job, index, count) };
+        Ok(())
+    }
+
+    /// The work in `count` parts of about equal size, for threads of the host's own. A part may
+    /// be empty; all of them must be run.
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [4.0_f32; 12];
+    /// let mut call = Norm::RmsNorm { eps: 0.0 }.forward_in_place(RowsMut::new(&mut xy, 3, 4)?);
+    /// std::thread::scope(|scope| {
+    ///     for part in call.parts(2) {
+    ///         scope.spawn(move || part.run());
+    ///     }
+    /// });
+    /// assert_eq!(xy, [1.0; 12]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub fn parts(&mut self, count: usize) -> impl ExactSizeIterator<Item = Part<'_>> {
+        let call = &*self;
+        (0..count).map(move |index| Part { call, index, count })
+    }
+
+    /// Checks everything, and describes the work and the instruction set to do it with.
+    fn validate(&self) -> Result<(Job, Isa), Error> {
+        self.norm.check()?;
+        require(
+            "weight_offset",
+            self.weight_offset,
+            self.weight_offset.is_finite(),
+            "finite",
+        )?;
+        let (x, y) = (self.x.layout, self.y.layout);
+        if (x.rows, x.channels) != (y.rows, y.channels) {
+            return Err(Error::Shape {
+                given_rows: y.rows,
+                given_channels: y.channels,
+                rows: x.rows,
+                channels: x.channels,
+            });
+        }
+        let operand = |what, channels: Option<Channels<'a>>| match channels {
+            None => Ok(None),
+            Some(given) => {
+                given.check(what, x.channels)?;
+                Ok(Some(Operand {
+                    data: given.data,
+                    element: given.element,
+                }))
+            }
+        };
+        let isa = match self.isa {
+            Some(isa) => isa.checked()?,
+            None => Isa::current()?,
+        };
+        let output_bytes = y.rows * y.channels * self.y.element.size();
+        let job = Job {
+            x: self.x.data,
+            y: self.y.data,
+            x_element: self.x.element,
+            y_element: self.y.element,
+            x_stride: x.stride,
+            y_stride: y.stride,
+            rows: x.rows,
+            channels: x.channels,
+            weight: operand("weight", self.weight)?,
+            bias: operand("bias", self.bias)?,
+            weight_offset: if self.weight_offset == 0.0 {
+                -0.0
+            } else {
+                self.weight_offset
+            },
+            stream: !self.in_place
+                && self
+                    .stream
+                    .unwrap_or_else(|| cpu::stream_pays(output_bytes)),
+        };
+        Ok((job, isa))
+    }
+}
+
+/// A part of a [`Forward`], to be run by one thread; see [`Forward::parts`].
+#[derive(Debug)]
+#[must_use = "the work is done when every part has been run"]
+pub struct Part<'a> {
+    call: &'a Forward<'a>,
+    index: usize,
+    count: usize,
+}
+
+impl Part<'_> {
+    /// Does this part on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Forward::run`].
+    pub fn run(self) -> Result<(), Error> {
+        // SAFETY: `Forward::parts` borrows the call exclusively and makes each part once.
+        unsafe { self.call.run_part(self.index, self.count) }
+    }
+}

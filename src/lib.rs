@@ -1,0 +1,67 @@
+//! Hand-tuned kernels for row normalisation and its reduction-free counterparts, to be linked
+//! into inference engines: RMSNorm and LayerNorm, which read a whole row before they can write
+//! it, and DyT, DyISRU and Derf, which do not.
+//!
+//! ```
+//! use dynorm::{Norm, Rows, RowsMut};
+//!
+//! let x = [1.0_f32, -2.0, 3.0, -4.0, 2.0, 2.0, 2.0, 2.0]; // 2 rows of 4 channels
+//! let weight = [1.0_f32, 1.0, 0.5, 0.5]; // one per channel
+//! let mut y = [0.0_f32; 8];
+//!
+//! Norm::RmsNorm { eps: 1e-5 }
+//!     .forward(Rows::new(&x, 2, 4)?, RowsMut::new(&mut y, 2, 4)?)
+//!     .weight(&weight)
+//!     .run()?;
+//!
+//! assert!((y[4] - 1.0).abs() < 1e-5 && (y[6] - 0.5).abs() < 1e-5);
+//! # Ok::<(), dynorm::Error>(())
+//! ```
+//!
+//! # Calling it
+//! [`Norm`] names the function and its parameters. [`Norm::forward`] takes the input and the
+//! output as views ([`Rows`], [`RowsMut`]: rows of channels, with a row stride), or
+//! [`Norm::forward_in_place`] one view for both. The [`Forward`] that they give takes a weight, a
+//! bias and options, and is then run:
+//!
+//! * [`run`](Forward::run) on the calling thread, from which nothing else is woken;
+//! * [`run_parallel`](Forward::run_parallel) on the threads of rayon's current pool, where the
+//!   work is large enough to pay for waking them (feature `rayon`, on by default);
+//! * [`parts`](Forward::parts) or [`run_part`](Forward::run_part), one call from each of the
+//!   host's own threads with its index and their number, as ggml's threads do.
+//!
+//! # What is promised
+//! * Arithmetic is in f32 whatever the element types; each result is rounded once, to nearest
+//!   even, also to bf16, whose NaNs and subnormals are kept.
+//! * On one instruction set the same row gives the same bits in any batch, at any place, under
+//!   any split, at any alignment, in place or not. Between instruction sets results differ
+//!   within the errors of the README's table.
+//! * A NaN among the inputs of an element gives a NaN. The element-wise functions have their
+//!   limits at ±infinity. RMSNorm and LayerNorm give what IEEE arithmetic gives: where a sum of
+//!   squares overflows (from about 1.8e19 / sqrt(C) on), finite elements become 0 times weight.
+//! * No call allocates, takes a lock, or (but for `run_parallel`) wakes a thread. The
+//!   floating-point environment is neither read nor set: kernels follow the rounding and
+//!   denormal modes of the thread they run on, which are expected to be the default ones.
+//! * A refused call returns an [`Error`] that names what was given and what was wanted, and has
+//!   written nothing. No input makes the library panic.
+//!
+//! # Choice of instructions
+//! Once per process the best of [`Isa`] that the processor has is chosen. The environment
+//! variable `DYNORM_ISA`, [`Isa::set_current`] or, for one call, [`Forward::isa`] choose a
+//! lesser one.
+
+pub mod cpu;
+mod element;
+mod error;
+mod forward;
+mod norm;
+pub mod reference;
+mod tensor;
+
+pub use cpu::Isa;
+pub use element::{Element, ElementType};
+pub use error::Error;
+pub use forward::{Forward, Part};
+pub use half::{bf16, f16};
+pub use norm::Norm;
+pub use tensor::{Rows, RowsMut};

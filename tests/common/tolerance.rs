@@ -1,0 +1,91 @@
+//! How far a result may be from the definition in f64.
+
+use dynorm::{ElementType, Norm};
+
+/// The relative error of one rounding in f32.
+const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// The spacing of `element`'s numbers at `value`.
+pub fn ulp(element: ElementType, value: f64) -> f64 {
+    let (digits, least) = match element {
+        ElementType::F32 => (23, -126),
+        ElementType::F16 => (10, -14),
+        ElementType::Bf16 => (7, -126),
+    };
+    let exponent = ((value.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(least);
+    2.0_f64.powi(exponent - digits)
+}
+
+/// The error in ulp of f32 that a function may have; of a row function relative to the larger
+/// of the element and the row's root mean square.
+pub fn ulps(norm: Norm) -> f64 {
+    match norm {
+        Norm::DyT { .. } => 2.2,
+        _ if norm.is_elementwise() => 2.0,
+        _ => 4.0,
+    }
+}
+
+/// The errors allowed to the f32 values of `norm` for `x`, whose exact values are `f`.
+pub fn of_function(norm: Norm, x: &[f64], f: &[f64], channels: usize) -> Vec<f64> {
+    let mut errors = Vec::with_capacity(f.len());
+    for (x, f) in x.chunks_exact(channels).zip(f.chunks_exact(channels)) {
+        let rms = (f.iter().map(|f| f * f).sum::<f64>() / channels as f64).sqrt();
+        let least = if norm.is_elementwise() { 0.0 } else { rms };
+        errors.extend(
+            x.iter()
+                .zip(f)
+                .map(|(&x, f)| of_scaled(norm, f.abs().max(least)) + of_shift(norm, x)),
+        );
+    }
+    errors
+}
+
+/// The error of a value near `size`: the function's, or before DyISRU's scale its, and that of
+/// the product.
+fn of_scaled(norm: Norm, size: f64) -> f64 {
+    match norm {
+        Norm::DyIsru { scale, .. } if scale != 1.0 && scale != 0.0 => {
+            let scale = f64::from(scale.abs());
+            ulps(norm) * scale * ulp(ElementType::F32, size / scale)
+                + 0.5 * ulp(ElementType::F32, size)
+        }
+        _ => ulps(norm) * ulp(ElementType::F32, size),
+    }
+}
+
+/// The error that Derf inherits from its argument `alpha x + shift`, whose terms may cancel:
+/// half an ulp of the product and of the sum.
+fn of_shift(norm: Norm, x: f64) -> f64 {
+    match norm {
+        Norm::Derf { alpha, shift } if shift != 0.0 && x.is_finite() => {
+            let product = f64::from(alpha) * x;
+            let sum = product + f64::from(shift);
+            let slope = core::f64::consts::FRAC_2_SQRT_PI * (-sum * sum).exp();
+            0.5 * slope * (ulp(ElementType::F32, product) + ulp(ElementType::F32, sum))
+        }
+        _ => 0.0,
+    }
+}
+
+/// The error of `weight * f + bias`, `f` having an error of `error`: one rounding each for
+/// offset and weight, product, and sum.
+pub fn of_affine(f: f64, error: f64, weight: f64, bias: Option<f64>) -> f64 {
+    let product = weight * f;
+    let sum = bias.map_or(0.0, |bias| product + bias);
+    weight.abs() * error + UNIT * (2.0 * product.abs() + sum.abs())
+}
+
+/// The error of rounding to `element` a number that is within `error` of `value`.
+pub fn of_store(element: ElementType, value: f64, error: f64) -> f64 {
+    match element {
+        // It has been counted: results are made in f32.
+        ElementType::F32 => 0.0,
+        _ => 0.5 * ulp(element, value.abs() + error),
+    }
+}
+
+/// Whether `given` is what was wanted, up to an error of `allowed`.
+pub fn is_within(given: f64, wanted: f64, allowed: f64) -> bool {
+    given == wanted || (given - wanted).abs() <= allowed || given.is_nan() && wanted.is_nan()
+}

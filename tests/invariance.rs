@@ -1,0 +1,257 @@
+//! The same bits for every split of the work, batch size, row position, alignment and kind of
+//! store, in place or not, and on AVX-512 with or without its bfloat16 conversion.
+
+mod common;
+
+use common::call::{Call, Numbers};
+use common::random::Random;
+use common::tensor::Tensor;
+use common::{FEW_LENGTHS, isas, type_pairs};
+use dynorm::{ElementType, Forward, Isa, Norm};
+use std::thread;
+
+use ElementType::{Bf16, F32};
+
+/// Shapes that every split is tried on: fewer rows than threads, one long row, rows of odd
+/// lengths, and enough elements that threads are used at all.
+const SHAPES: [(usize, usize); 6] = [
+    (1, 1),
+    (5, 259),
+    (1, 600_011),
+    (3, 200_003),
+    (601, 1000),
+    (120_001, 5),
+];
+
+/// A call that reads and writes everything that a call can.
+fn full(norm: Norm, isa: Isa, rows: usize, channels: usize) -> Call {
+    Call::new(norm, isa, rows, channels).affine(Some(F32), Some(Bf16))
+}
+
+/// Runs every shape, dense without weight and bias and with gaps between its rows, in one piece
+/// and in each of the ways that `splits` are, and compares.
+fn same_as_serial<S>(splits: &[S], run: impl Fn(&S, &mut Forward<'_>)) {
+    for (rows, channels) in SHAPES {
+        for dense in [true, false] {
+            let of = |norm, isa| match dense {
+                true => Call::new(norm, isa, rows, channels),
+                false => Call {
+                    gaps: (3, 3),
+                    y_type: Bf16,
+                    ..full(norm, isa, rows, channels)
+                },
+            };
+            let numbers = of(Norm::DEFAULTS[0], Isa::Portable).numbers(3);
+            for norm in Norm::DEFAULTS {
+                for isa in isas() {
+                    let call = of(norm, isa);
+                    let wanted = call.run(&numbers).all_bits();
+                    for split in splits {
+                        let (y, ()) = call.run_with(&numbers, |call| run(split, call));
+                        assert!(y.all_bits() == wanted, "{call:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "rayon")]
+fn any_number_of_rayon_threads() {
+    let pools = [1, 2, 3, 7].map(|threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    });
+    same_as_serial(&pools, |pool, call| {
+        pool.install(|| call.run_parallel()).unwrap()
+    });
+}
+
+#[test]
+fn any_number_of_parts() {
+    same_as_serial(&[1, 2, 3, 5, 16], |&count, call| {
+        let parts = call.parts(count);
+        assert_eq!(parts.len(), count);
+        for part in parts {
+            part.run().unwrap();
+        }
+    });
+}
+
+#[test]
+fn parts_on_threads_of_the_host() {
+    same_as_serial(&[3], |&count, call| {
+        let call = &*call;
+        thread::scope(|scope| {
+            for index in 0..count {
+                // SAFETY: each index is given to one thread, and the output is used after.
+                scope.spawn(move || unsafe { call.run_part(index, count) }.unwrap());
+            }
+        });
+    });
+}
+
+#[test]
+fn more_parts_than_work() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            let call = full(norm, isa, 3, 300);
+            let numbers = call.numbers(5);
+            let wanted = call.run(&numbers).all_bits();
+            let (y, ()) = call.run_with(&numbers, |call| {
+                for part in call.parts(1000) {
+                    part.run().unwrap();
+                }
+                // Every part of a count so large that all are empty but the first three.
+                // SAFETY: no other thread is at work.
+                unsafe { call.run_part(usize::MAX - 1, usize::MAX) }.unwrap();
+            });
+            assert_eq!(y.all_bits(), wanted, "{call:?}");
+        }
+    }
+}
+
+#[test]
+fn any_batch_size_and_row_position() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for (x_type, y_type) in type_pairs() {
+                for channels in FEW_LENGTHS {
+                    let batch = full(norm, isa, 7, channels).types(x_type, y_type);
+                    let numbers = batch.numbers(11);
+                    let all = batch.run(&numbers).all_bits();
+                    for row in 0..7 {
+                        let alone = Call {
+                            rows: 1,
+                            ..batch.clone()
+                        };
+                        let of_row = row * channels..(row + 1) * channels;
+                        let x = slice(&numbers.x, of_row.clone());
+                        let y = alone.run(&Numbers {
+                            x,
+                            ..numbers.clone()
+                        });
+                        assert_eq!(y.all_bits(), all[of_row], "row {row} of {batch:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn slice(tensor: &Tensor, range: core::ops::Range<usize>) -> Tensor {
+    match tensor {
+        Tensor::F32(v) => Tensor::F32(v[range].to_vec()),
+        Tensor::F16(v) => Tensor::F16(v[range].to_vec()),
+        Tensor::Bf16(v) => Tensor::Bf16(v[range].to_vec()),
+    }
+}
+
+/// Asserts that the calls that `others` makes of a call give the bits that it gives.
+fn same_bits(
+    norm: Norm,
+    channels: impl IntoIterator<Item = usize>,
+    others: impl Fn(&Call) -> Vec<Call>,
+) {
+    for channels in channels {
+        for isa in isas() {
+            for (x_type, y_type) in type_pairs() {
+                let call = full(norm, isa, 3, channels).types(x_type, y_type);
+                let numbers = call.numbers(13);
+                let wanted = call.run(&numbers).all_bits();
+                for other in others(&call) {
+                    assert_eq!(other.run(&numbers).all_bits(), wanted, "{other:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_alignment_of_input_and_output() {
+    for norm in Norm::DEFAULTS {
+        same_bits(norm, [5, 17, 67, 131, 300], |call| {
+            let starts = (0..33).flat_map(|start| [(start, 0), (0, start), (start, 32 - start)]);
+            let made = starts.flat_map(|starts| {
+                [false, true].map(|stream| Call {
+                    starts,
+                    stream: Some(stream),
+                    ..call.clone()
+                })
+            });
+            made.collect()
+        });
+    }
+}
+
+#[test]
+fn streamed_or_not_and_dense_or_not() {
+    for norm in Norm::DEFAULTS {
+        same_bits(norm, FEW_LENGTHS, |call| {
+            let gaps = [(0, 0), (1, 0), (0, 1), (5, 3)];
+            let made = gaps.into_iter().flat_map(|gaps| {
+                [None, Some(false), Some(true)].map(|stream| Call {
+                    gaps,
+                    stream,
+                    ..call.clone()
+                })
+            });
+            made.collect()
+        });
+    }
+}
+
+#[test]
+fn in_place_or_not() {
+    for norm in Norm::DEFAULTS {
+        same_bits(norm, FEW_LENGTHS, |call| {
+            let in_place = Call {
+                in_place: true,
+                ..call.clone()
+            };
+            if call.x_type == call.y_type {
+                vec![in_place]
+            } else {
+                vec![]
+            }
+        });
+    }
+}
+
+#[test]
+fn avx512_with_and_without_its_bfloat16_conversion() {
+    if !Isa::Avx512Bf16.is_available() {
+        return;
+    }
+    for norm in Norm::DEFAULTS {
+        for (x_type, y_type) in type_pairs() {
+            for channels in [31, 64, 1000] {
+                // Ordinary values, and bit patterns of every kind: subnormals, infinities, NaN.
+                let call = full(norm, Isa::Avx512, 40, channels).types(x_type, y_type);
+                let mut numbers = call.numbers(17);
+                let other = Call {
+                    isa: Isa::Avx512Bf16,
+                    ..call.clone()
+                };
+                assert_eq!(
+                    call.run(&numbers).all_bits(),
+                    other.run(&numbers).all_bits(),
+                    "{call:?}"
+                );
+                let mut random = Random(19);
+                let bits: Vec<f32> = (0..40 * channels)
+                    .map(|_| f32::from_bits(random.bits() as u32))
+                    .collect();
+                numbers.x = Tensor::new(x_type, &bits);
+                assert_eq!(
+                    call.run(&numbers).all_bits(),
+                    other.run(&numbers).all_bits(),
+                    "{call:?}"
+                );
+            }
+        }
+    }
+}

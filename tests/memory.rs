@@ -1,0 +1,166 @@
+//! Nothing outside the slices is touched, neither written nor read: they lie between two pages
+//! that may not be accessed, at the very end of their memory and at its very begin.
+#![cfg(unix)]
+
+mod common;
+
+use common::random::Random;
+use common::tensor::Sample;
+use common::{isas, lengths};
+use core::{ptr, slice};
+use dynorm::{Isa, Norm, Rows, RowsMut, bf16, cpu, f16};
+
+/// Memory with a page on either side that may not be accessed.
+struct Fenced {
+    base: *mut libc::c_void,
+    page: usize,
+    bytes: usize,
+}
+
+impl Fenced {
+    fn new(at_least: usize) -> Self {
+        // SAFETY: a question about the system.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let bytes = at_least.next_multiple_of(page);
+        let (access, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANON,
+        );
+        // SAFETY: new memory at an address of the system's choice; the middle of it is opened.
+        unsafe {
+            let base = libc::mmap(
+                ptr::null_mut(),
+                bytes + 2 * page,
+                libc::PROT_NONE,
+                kind,
+                -1,
+                0,
+            );
+            assert_ne!(base, libc::MAP_FAILED);
+            assert_eq!(libc::mprotect(base.byte_add(page), bytes, access), 0);
+            Self { base, page, bytes }
+        }
+    }
+
+    /// The last `len` elements of the memory, or the first.
+    fn slice<T: Sample>(&mut self, len: usize, at_end: bool) -> &mut [T] {
+        let bytes = len * size_of::<T>();
+        assert!(bytes <= self.bytes);
+        let offset = self.page + if at_end { self.bytes - bytes } else { 0 };
+        // SAFETY: inside the open memory, which is zeroed at first and borrowed with `self`;
+        // every bit pattern is a number; `bytes` and the size of a page are multiples of `T`'s
+        // alignment.
+        unsafe { slice::from_raw_parts_mut(self.base.byte_add(offset).cast(), len) }
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        // SAFETY: the memory that `new` mapped, no longer borrowed.
+        unsafe { libc::munmap(self.base, self.bytes + 2 * self.page) };
+    }
+}
+
+/// The tensors of a call.
+struct Memory {
+    x: Fenced,
+    y: Fenced,
+    weight: Fenced,
+    bias: Fenced,
+}
+
+const ROWS: usize = 3;
+const GAP: usize = 2;
+
+impl Memory {
+    fn new() -> Self {
+        let tensor = || Fenced::new(ROWS * (1025 + GAP) * size_of::<f32>());
+        Self {
+            x: tensor(),
+            y: tensor(),
+            weight: tensor(),
+            bias: tensor(),
+        }
+    }
+
+    /// Runs in fenced memory, and compares with the same call in ordinary memory.
+    fn check<X: Sample, Y: Sample, W: Sample>(
+        &mut self,
+        (norm, isa): (Norm, Isa),
+        channels: usize,
+        (at_end, stream): (bool, bool),
+    ) {
+        let stride = channels + GAP;
+        let span = ROWS * stride - GAP;
+        let mut random = Random(channels as u64);
+        let mut fill = |len: usize| random.normals(len, 0.0, 1.0);
+        let x = self.x.slice::<X>(span, at_end);
+        x.iter_mut()
+            .zip(fill(span))
+            .for_each(|(x, v)| *x = X::round(v));
+        let y = self.y.slice::<Y>(span, at_end);
+        let weight = self.weight.slice::<W>(channels, at_end);
+        weight
+            .iter_mut()
+            .zip(fill(channels))
+            .for_each(|(w, v)| *w = W::round(v));
+        let bias = self.bias.slice::<W>(channels, at_end);
+        bias.iter_mut()
+            .zip(fill(channels))
+            .for_each(|(b, v)| *b = W::round(v));
+
+        let run = |x: &[X], y: &mut [Y], weight: &[W], bias: &[W]| {
+            let x = Rows::with_stride(x, ROWS, channels, stride).unwrap();
+            let y = RowsMut::with_stride(y, ROWS, channels, stride).unwrap();
+            let call = norm.forward(x, y).isa(isa).stream(stream);
+            call.weight(weight).bias(bias).run().unwrap();
+        };
+        run(x, y, weight, bias);
+        let mut wanted = vec![Y::round(0.0); span];
+        let ordinary = (x.to_vec(), weight.to_vec(), bias.to_vec());
+        run(&ordinary.0, &mut wanted, &ordinary.1, &ordinary.2);
+        for row in 0..ROWS {
+            for i in row * stride..row * stride + channels {
+                assert_eq!(y[i].bits(), wanted[i].bits(), "{norm:?} {isa:?} {channels}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_byte_outside_the_slices_is_read_or_written() {
+    let mut memory = Memory::new();
+    for call in Norm::DEFAULTS
+        .into_iter()
+        .flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
+    {
+        for channels in lengths() {
+            for place in [(true, false), (true, true), (false, false), (false, true)] {
+                memory.check::<f32, f32, f32>(call, channels, place);
+                memory.check::<f32, f16, bf16>(call, channels, place);
+                memory.check::<f16, bf16, f16>(call, channels, place);
+                memory.check::<bf16, bf16, bf16>(call, channels, place);
+                memory.check::<bf16, f16, f32>(call, channels, place);
+                memory.check::<f16, f16, f32>(call, channels, place);
+            }
+        }
+    }
+}
+
+#[test]
+fn copy_keeps_inside_its_slices() {
+    let (mut source, mut target) = (Fenced::new(8192), Fenced::new(8192));
+    for length in (0..=130).chain([1023, 1024]) {
+        for (at_end, stream) in [(true, false), (true, true), (false, false), (false, true)] {
+            let source = source.slice::<f32>(length, at_end);
+            source
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v = i as f32);
+            let target = target.slice::<f32>(length, at_end);
+            target.fill(f32::POISON);
+            cpu::copy(source, target, stream).unwrap();
+            assert_eq!(source, target);
+        }
+    }
+}
