@@ -63,23 +63,12 @@ unsafe impl Sync for Forward<'_> {}
 
 impl<'a> Forward<'a> {
     pub(crate) fn new(norm: Norm, x: Rows<'a>, y: RowsMut<'a>) -> Self {
-        let x = Tensor {
-            data: x.data,
-            element: x.element,
-            layout: x.layout,
-        };
-        Self {
-            in_place: false,
-            ..Self::in_place(norm, y).with_input(x)
-        }
+        let x = Tensor { data: x.data, element: x.element, layout: x.layout };
+        Self { in_place: false, ..Self::in_place(norm, y).with_input(x) }
     }
 
     pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
-        let tensor = Tensor {
-            data: xy.data,
-            element: xy.element,
-            layout: xy.layout,
-        };
+        let tensor = Tensor { data: xy.data, element: xy.element, layout: xy.layout };
         Self {
             norm,
             x: tensor,
@@ -221,12 +210,7 @@ impl<'a> Forward<'a> {
     /// Checks everything, and describes the work and the instruction set to do it with.
     fn validate(&self) -> Result<(Job, Isa), Error> {
         self.norm.check()?;
-        require(
-            "weight_offset",
-            self.weight_offset,
-            self.weight_offset.is_finite(),
-            "finite",
-        )?;
+        require("weight_offset", self.weight_offset, self.weight_offset.is_finite(), "finite")?;
         let (x, y) = (self.x.layout, self.y.layout);
         if (x.rows, x.channels) != (y.rows, y.channels) {
             return Err(Error::Shape {
@@ -240,10 +224,7 @@ impl<'a> Forward<'a> {
             None => Ok(None),
             Some(given) => {
                 given.check(what, x.channels)?;
-                Ok(Some(Operand {
-                    data: given.data,
-                    element: given.element,
-                }))
+                Ok(Some(Operand { data: given.data, element: given.element }))
             }
         };
         let isa = match self.isa {
@@ -262,15 +243,8 @@ impl<'a> Forward<'a> {
             channels: x.channels,
             weight: operand("weight", self.weight)?,
             bias: operand("bias", self.bias)?,
-            weight_offset: if self.weight_offset == 0.0 {
-                -0.0
-            } else {
-                self.weight_offset
-            },
-            stream: !self.in_place
-                && self
-                    .stream
-                    .unwrap_or_else(|| cpu::stream_pays(output_bytes)),
+            weight_offset: self.weight_offset,
+            stream: !self.in_place && self.stream.unwrap_or_else(|| cpu::stream_pays(output_bytes)),
         };
         Ok((job, isa))
     }

@@ -53,14 +53,8 @@ impl Norm {
         Self::RmsNorm { eps: 1e-5 },
         Self::LayerNorm { eps: 1e-5 },
         Self::DyT { alpha: 0.5 },
-        Self::DyIsru {
-            beta: 4.0,
-            scale: 1.0,
-        },
-        Self::Derf {
-            alpha: 0.5,
-            shift: 0.0,
-        },
+        Self::DyIsru { beta: 4.0, scale: 1.0 },
+        Self::Derf { alpha: 0.5, shift: 0.0 },
     ];
 
     /// The function's name in lower case, as files and reports write it.
@@ -106,20 +100,12 @@ impl Norm {
     pub fn check(self) -> Result<(), Error> {
         let finite = |name, given: f32| require(name, given, given.is_finite(), "finite");
         match self {
-            Self::RmsNorm { eps } | Self::LayerNorm { eps } => require(
-                "eps",
-                eps,
-                eps.is_finite() && eps >= 0.0,
-                "finite and at least 0",
-            ),
+            Self::RmsNorm { eps } | Self::LayerNorm { eps } => {
+                require("eps", eps, eps.is_finite() && eps >= 0.0, "finite and at least 0")
+            }
             Self::DyT { alpha } => finite("alpha", alpha),
             Self::DyIsru { beta, scale } => {
-                require(
-                    "beta",
-                    beta,
-                    beta.is_finite() && beta > 0.0,
-                    "finite and above 0",
-                )?;
+                require("beta", beta, beta.is_finite() && beta > 0.0, "finite and above 0")?;
                 finite("scale", scale)
             }
             Self::Derf { alpha, shift } => {
@@ -169,13 +155,5 @@ pub(crate) fn require(
     ok: bool,
     wanted: &'static str,
 ) -> Result<(), Error> {
-    if ok {
-        Ok(())
-    } else {
-        Err(Error::Parameter {
-            name,
-            given,
-            wanted,
-        })
-    }
+    if ok { Ok(()) } else { Err(Error::Parameter { name, given, wanted }) }
 }

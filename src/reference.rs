@@ -22,11 +22,7 @@ pub fn forward(
     weight_offset: f64,
     channels: usize,
 ) -> Vec<f64> {
-    assert!(
-        x.len().is_multiple_of(channels),
-        "{} elements in rows of {channels}",
-        x.len()
-    );
+    assert!(x.len().is_multiple_of(channels), "{} elements in rows of {channels}", x.len());
     let mut y = Vec::with_capacity(x.len());
     for row in x.chunks_exact(channels) {
         for (channel, f) in function(norm, row).into_iter().enumerate() {
@@ -57,18 +53,13 @@ fn function(norm: Norm, row: &[f64]) -> Vec<f64> {
             let (beta, scale) = (f64::from(beta), f64::from(scale));
             row.iter().map(|&x| scale * isru(x, beta)).collect()
         }
-        Norm::Derf { alpha, shift } => row
-            .iter()
-            .map(|x| libm::erf(f64::from(alpha) * x + f64::from(shift)))
-            .collect(),
+        Norm::Derf { alpha, shift } => {
+            row.iter().map(|x| libm::erf(f64::from(alpha) * x + f64::from(shift))).collect()
+        }
     }
 }
 
 /// `x / sqrt(beta + x^2)`, and its limit of ±1 at ±infinity.
 fn isru(x: f64, beta: f64) -> f64 {
-    if x.is_infinite() {
-        x.signum()
-    } else {
-        x / (beta + x * x).sqrt()
-    }
+    if x.is_infinite() { x.signum() } else { x / (beta + x * x).sqrt() }
 }

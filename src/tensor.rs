@@ -15,27 +15,17 @@ pub(crate) struct Layout {
 impl Layout {
     /// Checks that the shape is one, and gives the number of elements it reaches over.
     fn span<T>(self, what: &'static str) -> Result<usize, Error> {
-        let Self {
-            rows,
-            channels,
-            stride,
-        } = self;
+        let Self { rows, channels, stride } = self;
         if channels == 0 {
             return Err(Error::NoChannels { what });
         }
         if stride < channels {
-            return Err(Error::Stride {
-                what,
-                given: stride,
-                channels,
-            });
+            return Err(Error::Stride { what, given: stride, channels });
         }
         if rows == 0 {
             return Ok(0);
         }
-        let bytes = rows
-            .checked_mul(stride)
-            .and_then(|n| n.checked_mul(size_of::<T>()));
+        let bytes = rows.checked_mul(stride).and_then(|n| n.checked_mul(size_of::<T>()));
         match bytes {
             Some(bytes) if bytes <= isize::MAX as usize => Ok((rows - 1) * stride + channels),
             _ => Err(Error::TooLarge { what, rows, stride }),
@@ -44,28 +34,12 @@ impl Layout {
 
     fn check_dense<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
         let wanted = self.span::<T>(what)?;
-        if given == wanted {
-            Ok(())
-        } else {
-            Err(Error::Length {
-                what,
-                given,
-                wanted,
-            })
-        }
+        if given == wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
     }
 
     fn check_strided<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
         let wanted = self.span::<T>(what)?;
-        if given >= wanted {
-            Ok(())
-        } else {
-            Err(Error::Length {
-                what,
-                given,
-                wanted,
-            })
-        }
+        if given >= wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
     }
 }
 
@@ -98,11 +72,7 @@ impl<'a> Rows<'a> {
     /// [`Error::NoChannels`], [`Error::TooLarge`], or [`Error::Length`] unless `data` has
     /// exactly `rows * channels` elements.
     pub fn new<T: Element>(data: &'a [T], rows: usize, channels: usize) -> Result<Self, Error> {
-        let layout = Layout {
-            rows,
-            channels,
-            stride: channels,
-        };
+        let layout = Layout { rows, channels, stride: channels };
         layout.check_dense::<T>("input", data.len())?;
         Ok(Self::from_slice(data, layout))
     }
@@ -127,22 +97,13 @@ impl<'a> Rows<'a> {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout {
-            rows,
-            channels,
-            stride,
-        };
+        let layout = Layout { rows, channels, stride };
         layout.check_strided::<T>("input", data.len())?;
         Ok(Self::from_slice(data, layout))
     }
 
     fn from_slice<T: Element>(data: &'a [T], layout: Layout) -> Self {
-        Self {
-            data: NonNull::from(data).cast(),
-            element: T::TYPE,
-            layout,
-            lifetime: PhantomData,
-        }
+        Self { data: NonNull::from(data).cast(), element: T::TYPE, layout, lifetime: PhantomData }
     }
 
     /// The number of rows.
@@ -189,11 +150,7 @@ impl<'a> RowsMut<'a> {
     /// # Errors
     /// As [`Rows::new`].
     pub fn new<T: Element>(data: &'a mut [T], rows: usize, channels: usize) -> Result<Self, Error> {
-        let layout = Layout {
-            rows,
-            channels,
-            stride: channels,
-        };
+        let layout = Layout { rows, channels, stride: channels };
         layout.check_dense::<T>("output", data.len())?;
         Ok(Self::from_slice(data, layout))
     }
@@ -209,22 +166,13 @@ impl<'a> RowsMut<'a> {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout {
-            rows,
-            channels,
-            stride,
-        };
+        let layout = Layout { rows, channels, stride };
         layout.check_strided::<T>("output", data.len())?;
         Ok(Self::from_slice(data, layout))
     }
 
     fn from_slice<T: Element>(data: &'a mut [T], layout: Layout) -> Self {
-        Self {
-            data: NonNull::from(data).cast(),
-            element: T::TYPE,
-            layout,
-            lifetime: PhantomData,
-        }
+        Self { data: NonNull::from(data).cast(), element: T::TYPE, layout, lifetime: PhantomData }
     }
 
     /// The number of rows.
@@ -271,11 +219,7 @@ impl<'a> Channels<'a> {
         if self.len == channels {
             Ok(())
         } else {
-            Err(Error::Length {
-                what,
-                given: self.len,
-                wanted: channels,
-            })
+            Err(Error::Length { what, given: self.len, wanted: channels })
         }
     }
 }

@@ -13,19 +13,13 @@ use dynorm::{ElementType, Isa, Norm};
 use ElementType::{Bf16, F16, F32};
 
 fn elementwise() -> impl Iterator<Item = Norm> {
-    Norm::DEFAULTS
-        .into_iter()
-        .filter(|norm| norm.is_elementwise())
+    Norm::DEFAULTS.into_iter().filter(|norm| norm.is_elementwise())
 }
 
 /// Compares one row with the definition.
 fn check(norm: Norm, isa: Isa, types: (ElementType, ElementType), x: Tensor) {
     let call = Call::new(norm, isa, 1, x.len()).types(types.0, types.1);
-    let numbers = Numbers {
-        x,
-        weight: None,
-        bias: None,
-    };
+    let numbers = Numbers { x, weight: None, bias: None };
     call.compare(&numbers, &call.run(&numbers));
 }
 
@@ -46,60 +40,21 @@ fn elementwise_functions_over_all_exponents() {
 
 #[test]
 fn dyt_with_other_slopes() {
-    let slopes = [
-        1.0,
-        0.05,
-        0.2,
-        0.3,
-        0.8,
-        3.7,
-        -0.7,
-        1e-20,
-        1e20,
-        1e-38,
-        -1e38,
-        f32::MAX,
-        1e-45,
-        0.0,
-    ];
+    let slopes =
+        [1.0, 0.05, 0.2, 0.3, 0.8, 3.7, -0.7, 1e-20, 1e20, 1e-38, -1e38, f32::MAX, 1e-45, 0.0];
     check_range(slopes.map(|alpha| Norm::DyT { alpha }));
 }
 
 #[test]
 fn dyisru_with_other_parameters() {
-    let betas = [
-        1.0,
-        0.3,
-        100.0,
-        301.05995,
-        1e-5,
-        1e-20,
-        1e20,
-        1e-38,
-        1e38,
-        f32::MAX,
-        1e-45,
-    ];
+    let betas = [1.0, 0.3, 100.0, 301.05995, 1e-5, 1e-20, 1e20, 1e-38, 1e38, f32::MAX, 1e-45];
     check_range(betas.map(|beta| Norm::DyIsru { beta, scale: 1.0 }));
     check_range([10.0, -0.3].map(|scale| Norm::DyIsru { beta: 7.5, scale }));
 }
 
 #[test]
 fn derf_with_other_parameters() {
-    let slopes = [
-        1.0,
-        0.0404998,
-        0.3,
-        3.7,
-        -0.7,
-        1e-20,
-        1e20,
-        1e-38,
-        -1e38,
-        f32::MAX,
-        1e-45,
-        0.0,
-    ];
+    let slopes = [1.0, 0.0404998, 0.3, 3.7, -0.7, 1e-20, 1e20, 1e-38, -1e38, f32::MAX, 1e-45, 0.0];
     check_range(slopes.map(|alpha| Norm::Derf { alpha, shift: 0.0 }));
     let shifts = [1.0, -0.3, 4.0, 1e-20, -1e20];
     check_range(shifts.map(|shift| Norm::Derf { alpha: 0.7, shift }));
@@ -127,24 +82,14 @@ fn every_16_bit_input_gives_the_bits_of_its_f32_value() {
                 let narrow = Tensor::all_16_bit(x_type);
                 let finite: Vec<f32> = narrow.values().iter().map(|&v| v as f32).collect();
                 let call = Call::new(norm, isa, 1, narrow.len()).types(x_type, F32);
-                let of = |call: &Call, x| {
-                    call.run(&Numbers {
-                        x,
-                        weight: None,
-                        bias: None,
-                    })
-                };
+                let of = |call: &Call, x| call.run(&Numbers { x, weight: None, bias: None });
                 let (given, wanted) = (
                     of(&call, narrow),
                     of(&call.clone().types(F32, F32), Tensor::new(F32, &finite)),
                 );
                 for i in 0..finite.len() {
                     let both_nan = given.value(i).is_nan() && wanted.value(i).is_nan();
-                    assert!(
-                        both_nan || given.bits(i) == wanted.bits(i),
-                        "{} {call:?}",
-                        finite[i]
-                    );
+                    assert!(both_nan || given.bits(i) == wanted.bits(i), "{} {call:?}", finite[i]);
                 }
             }
         }
@@ -158,10 +103,7 @@ const CHANNELS: [usize; 6] = [64, 100, 769, 4096, 8192, 8211];
 fn check_rows(make: impl Fn(usize) -> Vec<f32>) {
     for channels in CHANNELS {
         let x = make(channels);
-        for norm in Norm::DEFAULTS
-            .into_iter()
-            .filter(|norm| !norm.is_elementwise())
-        {
+        for norm in Norm::DEFAULTS.into_iter().filter(|norm| !norm.is_elementwise()) {
             for isa in isas() {
                 for x_type in ElementType::ALL {
                     for y_type in [F32, Bf16] {
@@ -184,15 +126,11 @@ fn row_functions_of_normally_distributed_rows() {
 fn row_functions_of_skewed_rows() {
     check_rows(|channels| (0..channels).map(|i| i as f32 / channels as f32).collect());
     check_rows(|channels| {
-        (0..channels)
-            .map(|i| if i < channels / 2 { 1000.0 } else { 0.5 })
-            .collect()
+        (0..channels).map(|i| if i < channels / 2 { 1000.0 } else { 0.5 }).collect()
     });
     check_rows(|channels| {
         let mut random = Random(41);
-        (0..channels)
-            .map(|_| (3.0 * random.normal()).exp() as f32)
-            .collect()
+        (0..channels).map(|_| (3.0 * random.normal()).exp() as f32).collect()
     });
 }
 
@@ -260,9 +198,8 @@ fn elementwise_functions_of_every_f32() {
     for norm in elementwise() {
         for isa in isas() {
             (0..1 << 16).into_par_iter().for_each(|high: u32| {
-                let x: Vec<f32> = (0..1 << 16)
-                    .map(|low| f32::from_bits(high << 16 | low))
-                    .collect();
+                let x: Vec<f32> =
+                    (0..1 << 16).map(|low| f32::from_bits(high << 16 | low)).collect();
                 check(norm, isa, (F32, F32), Tensor::F32(x));
             });
         }

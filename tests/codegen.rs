@@ -12,10 +12,7 @@ const INTRINSIC: &str = "9core_arch";
 
 /// The lines that mention an intrinsic as a symbol: a call, or a copy to be called.
 fn intrinsics_left(assembly: &str) -> Vec<&str> {
-    assembly
-        .lines()
-        .filter(|line| line.contains(INTRINSIC))
-        .collect()
+    assembly.lines().filter(|line| line.contains(INTRINSIC)).collect()
 }
 
 fn scratch(name: &str) -> PathBuf {
@@ -24,11 +21,7 @@ fn scratch(name: &str) -> PathBuf {
 
 fn succeed(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The library in release mode as assembly.
@@ -38,15 +31,7 @@ fn library() -> String {
     succeed(
         Command::new(env!("CARGO"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args([
-                "rustc",
-                "-p",
-                "dynorm",
-                "--lib",
-                "--release",
-                "--crate-type",
-                "rlib",
-            ])
+            .args(["rustc", "-p", "dynorm", "--lib", "--release", "--crate-type", "rlib"])
             .arg("--target-dir")
             .arg(&target)
             .args(["--", "-C", "codegen-units=1", "--emit"])
@@ -57,21 +42,14 @@ fn library() -> String {
 
 /// Whether an instruction of `assembly` begins with `mnemonic` and names `operand`.
 fn has(assembly: &str, mnemonic: &str, operand: &str) -> bool {
-    assembly
-        .lines()
-        .any(|line| line.trim_start().starts_with(mnemonic) && line.contains(operand))
+    assembly.lines().any(|line| line.trim_start().starts_with(mnemonic) && line.contains(operand))
 }
 
 #[test]
 fn no_intrinsic_is_left_as_a_call() {
     let assembly = library();
     let left = intrinsics_left(&assembly);
-    assert!(
-        left.is_empty(),
-        "{} mentions of intrinsics, first: {:?}",
-        left.len(),
-        left.first()
-    );
+    assert!(left.is_empty(), "{} mentions of intrinsics, first: {:?}", left.len(), left.first());
 
     // What was read is the kernels of every instruction set.
     for (mnemonic, operand) in [
@@ -84,10 +62,7 @@ fn no_intrinsic_is_left_as_a_call() {
         ("vmovntps", "%zmm"),
         ("mulps", "%xmm"),
     ] {
-        assert!(
-            has(&assembly, mnemonic, operand),
-            "no {mnemonic} of {operand}"
-        );
+        assert!(has(&assembly, mnemonic, operand), "no {mnemonic} of {operand}");
     }
 }
 
@@ -111,12 +86,7 @@ fn an_intrinsic_left_as_a_call_would_be_found() {
         let assembly = scratch("probe.s");
         succeed(
             Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-                .args([
-                    "--crate-type=lib",
-                    "--edition=2024",
-                    "-Copt-level=3",
-                    "-Ccodegen-units=1",
-                ])
+                .args(["--crate-type=lib", "--edition=2024", "-Copt-level=3", "-Ccodegen-units=1"])
                 .args(mangling)
                 .arg(format!("--emit=asm={}", assembly.display()))
                 .arg(&source),

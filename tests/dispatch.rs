@@ -43,17 +43,12 @@ fn in_a_process_of_its_own() {
         let result = match word {
             "current" => Isa::current().map_or_else(|e| e.to_string(), |isa| isa.name().into()),
             "run" => output(|x, y| {
-                NORM.forward(Rows::new(x, 1, CHANNELS)?, RowsMut::new(y, 1, CHANNELS)?)
-                    .run()
+                NORM.forward(Rows::new(x, 1, CHANNELS)?, RowsMut::new(y, 1, CHANNELS)?).run()
             }),
             "copy" => output(|x, y| cpu::copy(x, y, false)),
             name => {
-                let isa = Isa::ALL
-                    .into_iter()
-                    .find(|isa| isa.name() == name)
-                    .expect("a name");
-                isa.set_current()
-                    .map_or_else(|e| e.to_string(), |()| "set".into())
+                let isa = Isa::ALL.into_iter().find(|isa| isa.name() == name).expect("a name");
+                isa.set_current().map_or_else(|e| e.to_string(), |()| "set".into())
             }
         };
         println!("result: {result}");
@@ -63,12 +58,7 @@ fn in_a_process_of_its_own() {
 /// What each word of `script` gave, in a process with `DYNORM_ISA` as given.
 fn results(variable: Option<&str>, script: &str) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap());
-    child.args([
-        "--exact",
-        "in_a_process_of_its_own",
-        "--ignored",
-        "--nocapture",
-    ]);
+    child.args(["--exact", "in_a_process_of_its_own", "--ignored", "--nocapture"]);
     child.env_remove("DYNORM_ISA").env(SCRIPT, script);
     if let Some(name) = variable {
         child.env("DYNORM_ISA", name);
@@ -86,11 +76,7 @@ fn results(variable: Option<&str>, script: &str) -> Vec<String> {
 /// The bits that `isa` gives when it is asked for.
 fn bits_of(isa: Isa) -> String {
     let x = Tensor::new(ElementType::F32, &numbers());
-    let y = Call::new(NORM, isa, 1, CHANNELS).run(&Numbers {
-        x,
-        weight: None,
-        bias: None,
-    });
+    let y = Call::new(NORM, isa, 1, CHANNELS).run(&Numbers { x, weight: None, bias: None });
     format!("{:?}", y.all_bits())
 }
 
@@ -98,10 +84,7 @@ fn bits_of(isa: Isa) -> String {
 fn the_best_is_used_by_default() {
     let best = isas().pop().unwrap();
     assert_eq!(best, Isa::detected());
-    assert_eq!(
-        results(None, "current,run"),
-        [best.name().to_owned(), bits_of(best)]
-    );
+    assert_eq!(results(None, "current,run"), [best.name().to_owned(), bits_of(best)]);
 }
 
 #[test]
@@ -131,14 +114,7 @@ fn an_unknown_name_is_an_error_of_every_call_that_names_none() {
         assert!(wanted.contains(name) && wanted.contains("portable, avx2, avx512, avx512bf16"));
         // A choice in the program mends it.
         let given = results(Some(name), "current,run,copy,current,portable,run");
-        let expected = [
-            &wanted,
-            &wanted,
-            &wanted,
-            &wanted,
-            "set",
-            &bits_of(Isa::Portable),
-        ];
+        let expected = [&wanted, &wanted, &wanted, &wanted, "set", &bits_of(Isa::Portable)];
         assert_eq!(given, expected);
     }
 }
@@ -147,17 +123,10 @@ fn an_unknown_name_is_an_error_of_every_call_that_names_none() {
 fn a_name_that_the_processor_lacks_is_an_error() {
     for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
         let best = Isa::detected().name();
-        let wanted = Error::IsaMissing {
-            wanted: isa.name(),
-            best,
-        }
-        .to_string();
+        let wanted = Error::IsaMissing { wanted: isa.name(), best }.to_string();
         let given = results(Some(isa.name()), &format!("current,run,{}", isa.name()));
         assert_eq!(given, [&*wanted, &wanted, &wanted]);
-        assert_eq!(
-            results(None, &format!("{},current", isa.name())),
-            [&*wanted, best]
-        );
+        assert_eq!(results(None, &format!("{},current", isa.name())), [&*wanted, best]);
     }
 }
 
@@ -174,10 +143,7 @@ fn the_process_may_choose_against_the_environment() {
 
 #[test]
 fn names_and_order_of_the_instruction_sets() {
-    assert_eq!(
-        Isa::ALL.map(Isa::name),
-        ["portable", "avx2", "avx512", "avx512bf16"]
-    );
+    assert_eq!(Isa::ALL.map(Isa::name), ["portable", "avx2", "avx512", "avx512bf16"]);
     assert!(Isa::ALL.is_sorted());
     assert!(Isa::Portable.is_available());
     assert!(Isa::available().all(Isa::is_available));

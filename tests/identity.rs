@@ -48,12 +48,7 @@ fn beta_of_rms_norm(row: &[f32], i: usize) -> f64 {
 /// DyISRU's beta that makes it LayerNorm of channel `i`, and that channel's deviation.
 fn beta_of_layer_norm(row: &[f32], i: usize) -> (f64, f64) {
     let channels = CHANNELS as f64;
-    let others = || {
-        row.iter()
-            .enumerate()
-            .filter(|&(k, _)| k != i)
-            .map(|(_, &x)| f64::from(x))
-    };
+    let others = || row.iter().enumerate().filter(|&(k, _)| k != i).map(|(_, &x)| f64::from(x));
     let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / channels;
     let mean_of_others = others().sum::<f64>() / (channels - 1.0);
     let deviations: f64 = others().map(|x| (x - mean_of_others).powi(2)).sum();
@@ -72,11 +67,7 @@ fn dyisru_is_rms_norm() {
                 let given = run(Norm::DyIsru { beta, scale }, isa, &[row[i]], 1)[0];
                 let error = f64::from(given) - f64::from(wanted[i]);
                 let allowed = 4.0 * ulp(ElementType::F32, wanted[i].into());
-                assert!(
-                    error.abs() <= allowed,
-                    "{given} instead of {} {isa:?}",
-                    wanted[i]
-                );
+                assert!(error.abs() <= allowed, "{given} instead of {} {isa:?}", wanted[i]);
             }
         }
     }
@@ -90,19 +81,12 @@ fn dyisru_of_the_deviation_is_layer_norm() {
         for (row, wanted) in x.chunks_exact(CHANNELS).zip(wanted.chunks_exact(CHANNELS)) {
             for i in 0..CHANNELS {
                 let (beta, deviation) = beta_of_layer_norm(row, i);
-                let norm = Norm::DyIsru {
-                    beta: beta as f32,
-                    scale,
-                };
+                let norm = Norm::DyIsru { beta: beta as f32, scale };
                 let given = run(norm, isa, &[deviation as f32], 1)[0];
                 let error = f64::from(given) - f64::from(wanted[i]);
                 // LayerNorm's own error is relative to the row's root mean square, which is 1.
                 let allowed = 4.0 * ulp(ElementType::F32, f64::from(wanted[i].abs().max(1.0)));
-                assert!(
-                    error.abs() <= allowed,
-                    "{given} instead of {} {isa:?}",
-                    wanted[i]
-                );
+                assert!(error.abs() <= allowed, "{given} instead of {} {isa:?}", wanted[i]);
             }
         }
     }
@@ -114,10 +98,7 @@ fn the_identities_hold_exactly_in_the_definition() {
     for row in x.chunks_exact(CHANNELS) {
         let wide: Vec<f64> = row.iter().map(|&x| x.into()).collect();
         let of = |norm| reference::forward(norm, &wide, None, None, 0.0, CHANNELS);
-        let (rms, layer) = (
-            of(Norm::RmsNorm { eps: EPS }),
-            of(Norm::LayerNorm { eps: EPS }),
-        );
+        let (rms, layer) = (of(Norm::RmsNorm { eps: EPS }), of(Norm::LayerNorm { eps: EPS }));
         for i in 0..CHANNELS {
             let root = (beta_of_rms_norm(row, i) + wide[i] * wide[i]).sqrt();
             let isru = (CHANNELS as f64).sqrt() * wide[i] / root;
@@ -135,10 +116,7 @@ fn table_of_values_made_with_40_digits() {
         (-50.0, [-1.0, -0.999200958722, -1.0]),
         (-3.0, [-0.905148253645, -0.832050294338, -0.966105146475]),
         (-0.75, [-0.358357398351, -0.351123441588, -0.404116909435]),
-        (
-            0.001,
-            [0.000499999958333, 0.0004999999375, 0.000564189536532],
-        ),
+        (0.001, [0.000499999958333, 0.0004999999375, 0.000564189536532]),
         (0.5, [0.244918662404, 0.242535625036, 0.276326390168]),
         (2.5, [0.848283639958, 0.780868809443, 0.922900128256]),
         (10.0, [0.999909204263, 0.980580675691, 0.999999999998]),
@@ -146,31 +124,19 @@ fn table_of_values_made_with_40_digits() {
     ];
     let norms = [
         Norm::DyT { alpha: 0.5 },
-        Norm::DyIsru {
-            beta: 4.0,
-            scale: 1.0,
-        },
-        Norm::Derf {
-            alpha: 0.5,
-            shift: 0.0,
-        },
+        Norm::DyIsru { beta: 4.0, scale: 1.0 },
+        Norm::Derf { alpha: 0.5, shift: 0.0 },
     ];
     for (x, wanted) in TABLE {
         for (norm, wanted) in norms.into_iter().zip(wanted) {
             // The table has 12 digits.
             let definition = reference::forward(norm, &[x], None, None, 0.0, 1)[0];
-            assert!(
-                (definition - wanted).abs() <= 1e-11 * wanted.abs(),
-                "{norm:?} of {x}"
-            );
+            assert!((definition - wanted).abs() <= 1e-11 * wanted.abs(), "{norm:?} of {x}");
             for isa in isas() {
                 let given = f64::from(run(norm, isa, &[x as f32], 1)[0]);
                 // And x may be half an ulp from what the table has.
                 let allowed = 2.7 * ulp(ElementType::F32, wanted) + 1e-11 * wanted.abs();
-                assert!(
-                    (given - wanted).abs() <= allowed,
-                    "{norm:?} of {x}: {given} {isa:?}"
-                );
+                assert!((given - wanted).abs() <= allowed, "{norm:?} of {x}: {given} {isa:?}");
             }
         }
     }

@@ -14,32 +14,35 @@ use ElementType::{Bf16, F32};
 
 /// Shapes that every split is tried on: fewer rows than threads, one long row, rows of odd
 /// lengths, and enough elements that threads are used at all.
-const SHAPES: [(usize, usize); 6] = [
-    (1, 1),
-    (5, 259),
-    (1, 600_011),
-    (3, 200_003),
-    (601, 1000),
-    (120_001, 5),
-];
+const SHAPES: [(usize, usize); 6] =
+    [(1, 1), (5, 259), (1, 600_011), (3, 200_003), (601, 1000), (120_001, 5)];
 
 /// A call that reads and writes everything that a call can.
 fn full(norm: Norm, isa: Isa, rows: usize, channels: usize) -> Call {
     Call::new(norm, isa, rows, channels).affine(Some(F32), Some(Bf16))
 }
 
-/// Runs every shape, dense without weight and bias and with gaps between its rows, in one piece
-/// and in each of the ways that `splits` are, and compares.
+/// How the tensors of a split call lie.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// Without weight and bias, so that the whole may be taken as one row.
+    Dense,
+    Gaps,
+    InPlace,
+}
+
+/// Runs every shape and layout in one piece and in each of the ways that `splits` are, and
+/// compares.
 fn same_as_serial<S>(splits: &[S], run: impl Fn(&S, &mut Forward<'_>)) {
     for (rows, channels) in SHAPES {
-        for dense in [true, false] {
-            let of = |norm, isa| match dense {
-                true => Call::new(norm, isa, rows, channels),
-                false => Call {
-                    gaps: (3, 3),
-                    y_type: Bf16,
-                    ..full(norm, isa, rows, channels)
-                },
+        for layout in [Layout::Dense, Layout::Gaps, Layout::InPlace] {
+            let of = |norm, isa| {
+                let full = full(norm, isa, rows, channels);
+                match layout {
+                    Layout::Dense => Call::new(norm, isa, rows, channels),
+                    Layout::Gaps => Call { gaps: (3, 3), y_type: Bf16, ..full },
+                    Layout::InPlace => Call { in_place: true, ..full },
+                }
             };
             let numbers = of(Norm::DEFAULTS[0], Isa::Portable).numbers(3);
             for norm in Norm::DEFAULTS {
@@ -59,15 +62,9 @@ fn same_as_serial<S>(splits: &[S], run: impl Fn(&S, &mut Forward<'_>)) {
 #[test]
 #[cfg(feature = "rayon")]
 fn any_number_of_rayon_threads() {
-    let pools = [1, 2, 3, 7].map(|threads| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-    });
-    same_as_serial(&pools, |pool, call| {
-        pool.install(|| call.run_parallel()).unwrap()
-    });
+    let pools = [1, 2, 3, 7]
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+    same_as_serial(&pools, |pool, call| pool.install(|| call.run_parallel()).unwrap());
 }
 
 #[test]
@@ -124,16 +121,10 @@ fn any_batch_size_and_row_position() {
                     let numbers = batch.numbers(11);
                     let all = batch.run(&numbers).all_bits();
                     for row in 0..7 {
-                        let alone = Call {
-                            rows: 1,
-                            ..batch.clone()
-                        };
+                        let alone = Call { rows: 1, ..batch.clone() };
                         let of_row = row * channels..(row + 1) * channels;
                         let x = slice(&numbers.x, of_row.clone());
-                        let y = alone.run(&Numbers {
-                            x,
-                            ..numbers.clone()
-                        });
+                        let y = alone.run(&Numbers { x, ..numbers.clone() });
                         assert_eq!(y.all_bits(), all[of_row], "row {row} of {batch:?}");
                     }
                 }
@@ -176,11 +167,7 @@ fn any_alignment_of_input_and_output() {
         same_bits(norm, [5, 17, 67, 131, 300], |call| {
             let starts = (0..33).flat_map(|start| [(start, 0), (0, start), (start, 32 - start)]);
             let made = starts.flat_map(|starts| {
-                [false, true].map(|stream| Call {
-                    starts,
-                    stream: Some(stream),
-                    ..call.clone()
-                })
+                [false, true].map(|stream| Call { starts, stream: Some(stream), ..call.clone() })
             });
             made.collect()
         });
@@ -193,11 +180,7 @@ fn streamed_or_not_and_dense_or_not() {
         same_bits(norm, FEW_LENGTHS, |call| {
             let gaps = [(0, 0), (1, 0), (0, 1), (5, 3)];
             let made = gaps.into_iter().flat_map(|gaps| {
-                [None, Some(false), Some(true)].map(|stream| Call {
-                    gaps,
-                    stream,
-                    ..call.clone()
-                })
+                [None, Some(false), Some(true)].map(|stream| Call { gaps, stream, ..call.clone() })
             });
             made.collect()
         });
@@ -208,15 +191,8 @@ fn streamed_or_not_and_dense_or_not() {
 fn in_place_or_not() {
     for norm in Norm::DEFAULTS {
         same_bits(norm, FEW_LENGTHS, |call| {
-            let in_place = Call {
-                in_place: true,
-                ..call.clone()
-            };
-            if call.x_type == call.y_type {
-                vec![in_place]
-            } else {
-                vec![]
-            }
+            let in_place = Call { in_place: true, ..call.clone() };
+            if call.x_type == call.y_type { vec![in_place] } else { vec![] }
         });
     }
 }
@@ -226,31 +202,23 @@ fn avx512_with_and_without_its_bfloat16_conversion() {
     if !Isa::Avx512Bf16.is_available() {
         return;
     }
+    let same = |call: &Call, numbers: &Numbers| {
+        let other = Call { isa: Isa::Avx512Bf16, ..call.clone() };
+        assert_eq!(call.run(numbers).all_bits(), other.run(numbers).all_bits(), "{call:?}");
+    };
     for norm in Norm::DEFAULTS {
         for (x_type, y_type) in type_pairs() {
             for channels in [31, 64, 1000] {
-                // Ordinary values, and bit patterns of every kind: subnormals, infinities, NaN.
                 let call = full(norm, Isa::Avx512, 40, channels).types(x_type, y_type);
-                let mut numbers = call.numbers(17);
-                let other = Call {
-                    isa: Isa::Avx512Bf16,
-                    ..call.clone()
-                };
-                assert_eq!(
-                    call.run(&numbers).all_bits(),
-                    other.run(&numbers).all_bits(),
-                    "{call:?}"
-                );
+                let numbers = call.numbers(17);
+                same(&call, &numbers);
+                // Bit patterns of every kind: subnormals, infinities, NaN. Without weight and
+                // bias they come out as such.
+                let call = call.affine(None, None);
                 let mut random = Random(19);
-                let bits: Vec<f32> = (0..40 * channels)
-                    .map(|_| f32::from_bits(random.bits() as u32))
-                    .collect();
-                numbers.x = Tensor::new(x_type, &bits);
-                assert_eq!(
-                    call.run(&numbers).all_bits(),
-                    other.run(&numbers).all_bits(),
-                    "{call:?}"
-                );
+                let patterns = (0..40 * channels).map(|_| f32::from_bits(random.bits() as u32));
+                let x = Tensor::new(x_type, &patterns.collect::<Vec<_>>());
+                same(&call, &Numbers { x, weight: None, bias: None });
             }
         }
     }

@@ -22,20 +22,11 @@ impl Fenced {
         // SAFETY: a question about the system.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         let bytes = at_least.next_multiple_of(page);
-        let (access, kind) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANON,
-        );
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
         // SAFETY: new memory at an address of the system's choice; the middle of it is opened.
         unsafe {
-            let base = libc::mmap(
-                ptr::null_mut(),
-                bytes + 2 * page,
-                libc::PROT_NONE,
-                kind,
-                -1,
-                0,
-            );
+            let base = libc::mmap(ptr::null_mut(), bytes + 2 * page, libc::PROT_NONE, kind, -1, 0);
             assert_ne!(base, libc::MAP_FAILED);
             assert_eq!(libc::mprotect(base.byte_add(page), bytes, access), 0);
             Self { base, page, bytes }
@@ -75,12 +66,7 @@ const GAP: usize = 2;
 impl Memory {
     fn new() -> Self {
         let tensor = || Fenced::new(ROWS * (1025 + GAP) * size_of::<f32>());
-        Self {
-            x: tensor(),
-            y: tensor(),
-            weight: tensor(),
-            bias: tensor(),
-        }
+        Self { x: tensor(), y: tensor(), weight: tensor(), bias: tensor() }
     }
 
     /// Runs in fenced memory, and compares with the same call in ordinary memory.
@@ -95,19 +81,12 @@ impl Memory {
         let mut random = Random(channels as u64);
         let mut fill = |len: usize| random.normals(len, 0.0, 1.0);
         let x = self.x.slice::<X>(span, at_end);
-        x.iter_mut()
-            .zip(fill(span))
-            .for_each(|(x, v)| *x = X::round(v));
+        x.iter_mut().zip(fill(span)).for_each(|(x, v)| *x = X::round(v));
         let y = self.y.slice::<Y>(span, at_end);
         let weight = self.weight.slice::<W>(channels, at_end);
-        weight
-            .iter_mut()
-            .zip(fill(channels))
-            .for_each(|(w, v)| *w = W::round(v));
+        weight.iter_mut().zip(fill(channels)).for_each(|(w, v)| *w = W::round(v));
         let bias = self.bias.slice::<W>(channels, at_end);
-        bias.iter_mut()
-            .zip(fill(channels))
-            .for_each(|(b, v)| *b = W::round(v));
+        bias.iter_mut().zip(fill(channels)).for_each(|(b, v)| *b = W::round(v));
 
         let run = |x: &[X], y: &mut [Y], weight: &[W], bias: &[W]| {
             let x = Rows::with_stride(x, ROWS, channels, stride).unwrap();
@@ -130,9 +109,8 @@ impl Memory {
 #[test]
 fn no_byte_outside_the_slices_is_read_or_written() {
     let mut memory = Memory::new();
-    for call in Norm::DEFAULTS
-        .into_iter()
-        .flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
+    for call in
+        Norm::DEFAULTS.into_iter().flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
     {
         for channels in lengths() {
             for place in [(true, false), (true, true), (false, false), (false, true)] {
@@ -153,10 +131,7 @@ fn copy_keeps_inside_its_slices() {
     for length in (0..=130).chain([1023, 1024]) {
         for (at_end, stream) in [(true, false), (true, true), (false, false), (false, true)] {
             let source = source.slice::<f32>(length, at_end);
-            source
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = i as f32);
+            source.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
             let target = target.slice::<f32>(length, at_end);
             target.fill(f32::POISON);
             cpu::copy(source, target, stream).unwrap();

@@ -30,10 +30,7 @@ fn norms() -> impl Strategy<Value = Norm> {
             Norm::RmsNorm { .. } => Norm::RmsNorm { eps: positive },
             Norm::LayerNorm { .. } => Norm::LayerNorm { eps: positive },
             Norm::DyT { .. } => Norm::DyT { alpha },
-            Norm::DyIsru { .. } => Norm::DyIsru {
-                beta: positive,
-                scale: alpha,
-            },
+            Norm::DyIsru { .. } => Norm::DyIsru { beta: positive, scale: alpha },
             Norm::Derf { .. } => Norm::Derf { alpha, shift },
             other => other,
         },
@@ -47,34 +44,21 @@ fn types() -> impl Strategy<Value = ElementType> {
 /// Any call that is valid.
 fn calls() -> impl Strategy<Value = Call> {
     let shape = (0..6_usize, prop_oneof![1..80_usize, 1..1200_usize]);
-    let affine = (
-        prop::option::of(types()),
-        prop::option::of(types()),
-        -2.0..2.0_f32,
-    );
+    let affine = (prop::option::of(types()), prop::option::of(types()), -2.0..2.0_f32);
     let layout = ((0..40_usize, 0..40_usize), (0..40_usize, 0..40_usize));
     let ways = (any::<bool>(), prop::option::of(any::<bool>()));
-    (
-        norms(),
-        select(isas()),
-        (types(), types()),
-        shape,
-        affine,
-        layout,
-        ways,
+    (norms(), select(isas()), (types(), types()), shape, affine, layout, ways).prop_map(
+        |(norm, isa, (x_type, y_type), (rows, channels), affine, (gaps, starts), ways)| Call {
+            weight_offset: affine.2,
+            gaps,
+            starts,
+            in_place: ways.0,
+            stream: ways.1,
+            ..Call::new(norm, isa, rows, channels)
+                .types(if ways.0 { y_type } else { x_type }, y_type)
+                .affine(affine.0, affine.1)
+        },
     )
-        .prop_map(
-            |(norm, isa, (x_type, y_type), (rows, channels), affine, (gaps, starts), ways)| Call {
-                weight_offset: affine.2,
-                gaps,
-                starts,
-                in_place: ways.0,
-                stream: ways.1,
-                ..Call::new(norm, isa, rows, channels)
-                    .types(if ways.0 { y_type } else { x_type }, y_type)
-                    .affine(affine.0, affine.1)
-            },
-        )
 }
 
 /// Any number at all, the ends of its range more often than others.

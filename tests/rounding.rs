@@ -18,17 +18,9 @@ use ElementType::{Bf16, F16, F32};
 fn through(isa: Isa, y_type: ElementType, values: &Tensor, stream: bool) -> Vec<u32> {
     let norm = Norm::RmsNorm { eps: 0.0 };
     let call = Call::new(norm, isa, 1, values.len()).types(F32, y_type);
-    let call = Call {
-        stream: Some(stream),
-        ..call
-    };
+    let call = Call { stream: Some(stream), ..call };
     let x = Tensor::new(F32, &vec![1.0; values.len()]);
-    call.run(&Numbers {
-        x,
-        weight: Some(values.clone()),
-        bias: None,
-    })
-    .all_bits()
+    call.run(&Numbers { x, weight: Some(values.clone()), bias: None }).all_bits()
 }
 
 /// Compares bit by bit; of a NaN it is asked only that it stays a quiet one.
@@ -42,16 +34,10 @@ fn assert_same(y_type: ElementType, given: &[u32], wanted: &Tensor, context: &st
     for (i, &given) in given.iter().enumerate() {
         if wanted.value(i).is_nan() {
             let nan = given & (infinity | quiet) == infinity | quiet;
-            assert!(
-                nan,
-                "element {i}: {given:#x} instead of a quiet NaN, {context}"
-            );
+            assert!(nan, "element {i}: {given:#x} instead of a quiet NaN, {context}");
         } else {
             let wanted = wanted.bits(i);
-            assert_eq!(
-                given, wanted,
-                "element {i}: {given:#x} instead of {wanted:#x}, {context}"
-            );
+            assert_eq!(given, wanted, "element {i}: {given:#x} instead of {wanted:#x}, {context}");
         }
     }
 }
@@ -73,12 +59,7 @@ fn every_16_bit_value_is_stored_as_it_was_loaded() {
     for isa in isas() {
         for element in [F16, Bf16] {
             let all = Tensor::all_16_bit(element);
-            assert_same(
-                element,
-                &through(isa, element, &all, true),
-                &all,
-                isa.name(),
-            );
+            assert_same(element, &through(isa, element, &all, true), &all, isa.name());
         }
     }
 }
@@ -88,14 +69,8 @@ fn neighbourhoods(element: ElementType) -> Vec<f32> {
     let mut values = Vec::new();
     for bits in 0..=u16::MAX {
         let (value, next) = match element {
-            F16 => (
-                f16::from_bits(bits).to_f32(),
-                f16::from_bits(bits.wrapping_add(1)).to_f32(),
-            ),
-            _ => (
-                bf16::from_bits(bits).to_f32(),
-                bf16::from_bits(bits.wrapping_add(1)).to_f32(),
-            ),
+            F16 => (f16::from_bits(bits).to_f32(), f16::from_bits(bits.wrapping_add(1)).to_f32()),
+            _ => (bf16::from_bits(bits).to_f32(), bf16::from_bits(bits.wrapping_add(1)).to_f32()),
         };
         // The tie is exact: both have at least two bits less than f32. Above the largest finite
         // value it lies where the next power of two would be the next value.
@@ -180,14 +155,15 @@ fn a_16_bit_output_is_the_f32_output_rounded_once() {
                     let affine = wide.clone().affine(Some(F32), Some(F32));
                     for wide in [wide, affine] {
                         let x = Tensor::new(x_type, row);
-                        let numbers = Numbers {
-                            x,
-                            ..wide.numbers(31)
-                        };
+                        let numbers = Numbers { x, ..wide.numbers(31) };
                         let Tensor::F32(exact) = wide.run(&numbers) else {
                             unreachable!("asked for f32")
                         };
                         for y_type in [F16, Bf16] {
+                            // Its root is estimated for bf16; `accuracy` has the bound.
+                            if matches!(norm, Norm::DyIsru { .. }) && y_type == Bf16 {
+                                continue;
+                            }
                             let call = wide.clone().types(x_type, y_type);
                             let given = call.run(&numbers).all_bits();
                             assert_same(

@@ -11,12 +11,8 @@ use dynorm::{ElementType, Norm, Rows, RowsMut, cpu};
 use ElementType::{Bf16, F16, F32};
 
 /// Weight and bias, each there or not.
-const AFFINE: [(Option<ElementType>, Option<ElementType>); 4] = [
-    (None, None),
-    (Some(F32), None),
-    (None, Some(F32)),
-    (Some(F32), Some(F32)),
-];
+const AFFINE: [(Option<ElementType>, Option<ElementType>); 4] =
+    [(None, None), (Some(F32), None), (None, Some(F32)), (Some(F32), Some(F32))];
 
 #[test]
 fn every_length_type_and_instruction_set_agrees_with_the_definition() {
@@ -29,11 +25,7 @@ fn every_length_type_and_instruction_set_agrees_with_the_definition() {
                             let call = Call::new(norm, isa, 2, channels)
                                 .types(x_type, y_type)
                                 .affine(weight, bias);
-                            Call {
-                                stream: Some(stream),
-                                ..call
-                            }
-                            .check();
+                            Call { stream: Some(stream), ..call }.check();
                         }
                     }
                 }
@@ -52,11 +44,7 @@ fn every_length_agrees_in_place() {
                         let call = Call::new(norm, isa, 3, channels)
                             .types(element, element)
                             .affine(weight, bias);
-                        Call {
-                            in_place: true,
-                            ..call
-                        }
-                        .check();
+                        Call { in_place: true, ..call }.check();
                     }
                 }
             }
@@ -91,11 +79,7 @@ fn an_offset_is_added_to_a_weight_and_ignored_without_one() {
                     for weight_offset in [1.0, -0.5, 0.1] {
                         for channels in FEW_LENGTHS {
                             let call = Call::new(norm, isa, 2, channels).affine(weight, bias);
-                            Call {
-                                weight_offset,
-                                ..call
-                            }
-                            .check();
+                            Call { weight_offset, ..call }.check();
                         }
                     }
                 }
@@ -121,13 +105,7 @@ fn rows_may_be_apart_and_start_anywhere() {
                             let call = Call::new(norm, isa, rows, channels)
                                 .types(x_type, y_type)
                                 .affine(Some(F32), None);
-                            Call {
-                                gaps,
-                                starts,
-                                stream: Some(stream),
-                                ..call
-                            }
-                            .check();
+                            Call { gaps, starts, stream: Some(stream), ..call }.check();
                         }
                     }
                 }
@@ -148,13 +126,7 @@ fn rows_in_place_may_be_apart_and_start_anywhere() {
                                 .types(element, element)
                                 .affine(None, Some(F32));
                             let (gaps, starts) = ((0, gap), (0, start));
-                            Call {
-                                gaps,
-                                starts,
-                                in_place: true,
-                                ..call
-                            }
-                            .check();
+                            Call { gaps, starts, in_place: true, ..call }.check();
                         }
                     }
                 }
@@ -169,19 +141,11 @@ fn no_rows_are_fine() {
         for isa in isas() {
             for (in_place, gap) in [(false, 0), (false, 9), (true, 0), (true, 9)] {
                 let call = Call::new(norm, isa, 0, 17).affine(Some(F32), Some(F32));
-                Call {
-                    in_place,
-                    gaps: (gap, gap),
-                    ..call
-                }
-                .check();
+                Call { in_place, gaps: (gap, gap), ..call }.check();
             }
         }
         let (x, mut y) = ([0.0_f32; 0], [0.0_f32; 0]);
-        let (x, y) = (
-            Rows::new(&x, 0, usize::MAX),
-            RowsMut::new(&mut y, 0, usize::MAX),
-        );
+        let (x, y) = (Rows::new(&x, 0, usize::MAX), RowsMut::new(&mut y, 0, usize::MAX));
         let mut call = norm.forward(x.unwrap(), y.unwrap());
         assert_eq!(call.run(), Ok(()));
         for part in call.parts(3) {
@@ -209,10 +173,7 @@ fn copy_copies() {
                 cpu::copy(&source, &mut target[start..start + length], stream).unwrap();
                 assert_eq!(target[start..start + length], source);
                 assert!(
-                    target[..start]
-                        .iter()
-                        .chain(&target[start + length..])
-                        .all(|&y| y == -1.0)
+                    target[..start].iter().chain(&target[start + length..]).all(|&y| y == -1.0)
                 );
             }
         }

@@ -15,15 +15,11 @@ use ElementType::F32;
 const LENGTHS: [usize; 2] = [5, 203];
 
 fn elementwise() -> impl Iterator<Item = Norm> {
-    Norm::DEFAULTS
-        .into_iter()
-        .filter(|norm| norm.is_elementwise())
+    Norm::DEFAULTS.into_iter().filter(|norm| norm.is_elementwise())
 }
 
 fn row_functions() -> impl Iterator<Item = Norm> {
-    Norm::DEFAULTS
-        .into_iter()
-        .filter(|norm| !norm.is_elementwise())
+    Norm::DEFAULTS.into_iter().filter(|norm| !norm.is_elementwise())
 }
 
 /// The output of a call without weight and bias.
@@ -35,12 +31,7 @@ fn outputs(
     x: &[f32],
 ) -> Vec<f64> {
     let call = Call::new(norm, isa, rows, x.len() / rows).types(types.0, types.1);
-    call.run(&Numbers {
-        x: Tensor::new(types.0, x),
-        weight: None,
-        bias: None,
-    })
-    .values()
+    call.run(&Numbers { x: Tensor::new(types.0, x), weight: None, bias: None }).values()
 }
 
 /// Calls `each` with every instruction set, pair of types, length and a position in the row.
@@ -64,17 +55,11 @@ fn nan_stays_nan_and_spoils_no_other_element() {
             let mut x = clean.clone();
             for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff)] {
                 x[at] = nan;
-                let (y, wanted) = (
-                    outputs(norm, isa, types, 1, &x),
-                    outputs(norm, isa, types, 1, &clean),
-                );
+                let (y, wanted) =
+                    (outputs(norm, isa, types, 1, &x), outputs(norm, isa, types, 1, &clean));
                 for i in 0..channels {
                     assert!(
-                        if i == at {
-                            y[i].is_nan()
-                        } else {
-                            y[i] == wanted[i]
-                        },
+                        if i == at { y[i].is_nan() } else { y[i] == wanted[i] },
                         "{i} {norm:?} {isa:?}"
                     );
                 }
@@ -90,16 +75,10 @@ fn nan_makes_its_row_nan_and_no_other() {
             let clean = Random(2).normals(3 * channels, 0.0, 1.0);
             let mut x = clean.clone();
             x[channels + at] = f32::NAN;
-            let (y, wanted) = (
-                outputs(norm, isa, types, 3, &x),
-                outputs(norm, isa, types, 3, &clean),
-            );
+            let (y, wanted) =
+                (outputs(norm, isa, types, 3, &x), outputs(norm, isa, types, 3, &clean));
             for i in 0..3 * channels {
-                let ok = if i / channels == 1 {
-                    y[i].is_nan()
-                } else {
-                    y[i] == wanted[i]
-                };
+                let ok = if i / channels == 1 { y[i].is_nan() } else { y[i] == wanted[i] };
                 assert!(ok, "{i} {norm:?} {isa:?} {types:?}");
             }
         });
@@ -113,11 +92,7 @@ fn infinities_and_huge_values_give_the_limits() {
             for huge in [f32::INFINITY, f32::MAX, 1.9e19, 6e4] {
                 let mut x = vec![0.25; channels];
                 x[at] = huge;
-                assert_eq!(
-                    outputs(norm, isa, types, 1, &x)[at],
-                    1.0,
-                    "{norm:?} of {huge} {isa:?}"
-                );
+                assert_eq!(outputs(norm, isa, types, 1, &x)[at], 1.0, "{norm:?} of {huge} {isa:?}");
                 x[at] = -huge;
                 assert_eq!(
                     outputs(norm, isa, types, 1, &x)[at],
@@ -133,38 +108,19 @@ fn infinities_and_huge_values_give_the_limits() {
 fn infinities_times_scale_weight_and_bias() {
     for isa in isas() {
         for norm in [
-            Norm::DyIsru {
-                beta: 4.0,
-                scale: 3.0,
-            },
-            Norm::DyIsru {
-                beta: f32::MAX,
-                scale: 3.0,
-            },
-            Norm::DyIsru {
-                beta: f32::from_bits(1),
-                scale: 3.0,
-            },
+            Norm::DyIsru { beta: 4.0, scale: 3.0 },
+            Norm::DyIsru { beta: f32::MAX, scale: 3.0 },
+            Norm::DyIsru { beta: f32::from_bits(1), scale: 3.0 },
         ] {
             let call = Call::new(norm, isa, 1, 2).affine(Some(F32), Some(F32));
             let tensor = |values: &[f32]| Tensor::new(F32, values);
             let x = tensor(&[f32::INFINITY, f32::NEG_INFINITY]);
             let (weight, bias) = (Some(tensor(&[2.0, 0.5])), Some(tensor(&[1.0, 1.0])));
-            assert_eq!(
-                call.run(&Numbers { x, weight, bias }).values(),
-                [7.0, -0.5],
-                "{call:?}"
-            );
+            assert_eq!(call.run(&Numbers { x, weight, bias }).values(), [7.0, -0.5], "{call:?}");
         }
         for alpha in [1e-38, 1e-3, 1e38, f32::from_bits(1)] {
             for norm in [Norm::DyT { alpha }, Norm::Derf { alpha, shift: -0.5 }] {
-                let y = outputs(
-                    norm,
-                    isa,
-                    (F32, F32),
-                    1,
-                    &[f32::INFINITY, f32::NEG_INFINITY],
-                );
+                let y = outputs(norm, isa, (F32, F32), 1, &[f32::INFINITY, f32::NEG_INFINITY]);
                 assert_eq!(y, [1.0, -1.0], "{norm:?} {isa:?}");
             }
         }
@@ -184,11 +140,7 @@ fn zeros_keep_their_sign() {
             let y = outputs(norm, isa, types, 1, &x);
             for i in 0..channels {
                 let sign = if i == at { -1.0 } else { 1.0 };
-                assert_eq!(
-                    (y[i], y[i].signum()),
-                    (0.0, sign),
-                    "{norm:?} {isa:?} {types:?}"
-                );
+                assert_eq!((y[i], y[i].signum()), (0.0, sign), "{norm:?} {isa:?} {types:?}");
             }
         });
     }
@@ -202,11 +154,7 @@ fn a_negative_zero_keeps_its_sign_under_a_weight() {
                 let call = Call::new(norm, isa, 1, channels).affine(Some(F32), None);
                 let x = Tensor::new(F32, &vec![-0.0; channels]);
                 let weight = Some(Tensor::new(F32, &vec![2.0; channels]));
-                let y = call.run(&Numbers {
-                    x,
-                    weight,
-                    bias: None,
-                });
+                let y = call.run(&Numbers { x, weight, bias: None });
                 assert!(y.all_bits().iter().all(|&bits| bits == 1 << 31), "{call:?}");
             }
         }
@@ -220,25 +168,13 @@ fn rows_of_one_value() {
             for channels in [1, 5, 203] {
                 for norm in row_functions() {
                     let zeros = outputs(norm, isa, types, 1, &vec![0.0; channels]);
-                    assert!(
-                        zeros.iter().all(|&y| y == 0.0),
-                        "{norm:?} {isa:?} {types:?}"
-                    );
+                    assert!(zeros.iter().all(|&y| y == 0.0), "{norm:?} {isa:?} {types:?}");
                 }
                 let equal = Norm::LayerNorm { eps: 1e-5 };
                 let y = outputs(equal, isa, types, 1, &vec![3.0; channels]);
                 assert!(y.iter().all(|&y| y == 0.0), "{isa:?} {types:?} {channels}");
-                let y = outputs(
-                    Norm::RmsNorm { eps: 0.0 },
-                    isa,
-                    types,
-                    1,
-                    &vec![-3.0; channels],
-                );
-                assert!(
-                    y.iter().all(|&y| (y + 1.0).abs() < 1e-6),
-                    "{isa:?} {types:?} {channels}"
-                );
+                let y = outputs(Norm::RmsNorm { eps: 0.0 }, isa, types, 1, &vec![-3.0; channels]);
+                assert!(y.iter().all(|&y| (y + 1.0).abs() < 1e-6), "{isa:?} {types:?} {channels}");
             }
         }
     }
@@ -271,10 +207,7 @@ fn a_sum_of_squares_beyond_f32_gives_zeros() {
             let mut x = vec![1.0; channels];
             x[0] = f32::INFINITY;
             let y = outputs(norm, isa, (F32, F32), 1, &x);
-            assert!(
-                y[0].is_nan() && y[1..].iter().all(|&y| y == 0.0),
-                "{isa:?} {channels}"
-            );
+            assert!(y[0].is_nan() && y[1..].iter().all(|&y| y == 0.0), "{isa:?} {channels}");
         }
     }
 }
@@ -306,11 +239,7 @@ fn subnormal_inputs_are_not_flushed() {
                 for channels in [1, 7, 29, 203] {
                     let call = Call::new(norm, isa, 203 / channels, channels).types(x_type, F32);
                     let x = Tensor::new(x_type, &tiny);
-                    let numbers = Numbers {
-                        x,
-                        weight: None,
-                        bias: None,
-                    };
+                    let numbers = Numbers { x, weight: None, bias: None };
                     call.compare(&numbers, &call.run(&numbers));
                 }
             }

@@ -26,7 +26,19 @@ pub fn limit<T: Number>(norm: Norm, weighted: bool) -> f64 {
     match f32::FRACTION_BITS - T::FRACTION_BITS {
         0 => in_f32,
         // The f32 result rounded once more, to T.
-        bits => 0.5 + in_f32 * 2.0_f64.powi(-bits),
+        bits => 0.5 + in_f32 * 2.0_f64.powi(-bits) + estimate::<T>(norm, weighted),
+    }
+}
+
+/// What DyISRU's root may add for bf16, in ulps of that: an estimate with a relative error of
+/// 2^-14 will do there.
+fn estimate<T: Number>(norm: Norm, weighted: bool) -> f64 {
+    match norm {
+        Norm::DyIsru { .. } if T::FRACTION_BITS == 7 => {
+            let ulps = 2.0_f64.powi(1 + T::FRACTION_BITS - 14);
+            if weighted { 2.0 * ulps } else { ulps }
+        }
+        _ => 0.0,
     }
 }
 

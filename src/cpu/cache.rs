@@ -16,10 +16,7 @@ pub struct CacheSizes {
 impl CacheSizes {
     /// The size of the largest cache.
     pub fn last_level(&self) -> usize {
-        [self.l3, self.l2, self.l1d]
-            .into_iter()
-            .find(|&size| size > 0)
-            .unwrap_or(0)
+        [self.l3, self.l2, self.l1d].into_iter().find(|&size| size > 0).unwrap_or(0)
     }
 }
 

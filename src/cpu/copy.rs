@@ -21,16 +21,7 @@ pub fn copy(source: &[f32], destination: &mut [f32], stream: bool) -> Result<(),
     }
     let isa = Isa::current()?;
     // SAFETY: `Isa::current` gives one that the processor has.
-    unsafe {
-        enter(
-            isa,
-            Copy {
-                source,
-                destination,
-                stream,
-            },
-        )
-    };
+    unsafe { enter(isa, Copy { source, destination, stream }) };
     Ok(())
 }
 
@@ -45,17 +36,9 @@ impl Kernel for Copy<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self {
-            source,
-            destination,
-            stream,
-        } = self;
+        let Self { source, destination, stream } = self;
         let block = 4 * S::LANES;
-        let head = if stream {
-            destination.as_ptr().align_offset(64).min(source.len())
-        } else {
-            0
-        };
+        let head = if stream { destination.as_ptr().align_offset(64).min(source.len()) } else { 0 };
         let blocks = (source.len() - head) / block;
         let tail = head + blocks * block;
         destination[..head].copy_from_slice(&source[..head]);
@@ -63,13 +46,12 @@ impl Kernel for Copy<'_> {
             let (from, to) = (source[i..].as_ptr(), destination[i..].as_mut_ptr());
             // SAFETY: a block follows `i` in both, and `to` is aligned if streamed.
             unsafe {
-                let pairs = [s.load_f32_x2(from), s.load_f32_x2(from.add(block / 2))];
-                for (to, [a, b]) in [to, to.add(block / 2)].into_iter().zip(pairs) {
-                    if stream {
-                        s.store_f32_x2::<true>(to, a, b);
-                    } else {
-                        s.store_f32_x2::<false>(to, a, b);
-                    }
+                let [a, b] = s.load_f32_x2(from);
+                let [c, d] = s.load_f32_x2(from.add(block / 2));
+                if stream {
+                    s.store_f32_x4::<true>(to, [a, b, c, d]);
+                } else {
+                    s.store_f32_x4::<false>(to, [a, b, c, d]);
                 }
             }
         }

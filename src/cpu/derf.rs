@@ -11,6 +11,7 @@ pub(crate) struct Derf {
 }
 
 impl Function for Derf {
+    const READS_ROW: bool = false;
     type Prepared<S: Simd> = Erf<S>;
     type Row<S: Simd> = Erf<S>;
 
@@ -27,7 +28,7 @@ impl Function for Derf {
 
 impl<S: Simd> Pointwise<S> for Erf<S> {
     #[inline(always)]
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         Erf::apply(self, s, x)
     }
 }

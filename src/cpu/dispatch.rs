@@ -17,6 +17,9 @@ use half::{bf16, f16};
 /// # Safety
 /// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
 pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
+    if job.rows == 0 {
+        return;
+    }
     let elementwise = norm.is_elementwise();
     // SAFETY: the same contract.
     unsafe {
@@ -66,11 +69,7 @@ unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(
     job: &Job,
 ) {
     // The conversion to bfloat16 is all that the last step brings.
-    let isa = if job.y_element == ElementType::Bf16 {
-        isa
-    } else {
-        isa.min(Isa::Avx512)
-    };
+    let isa = if job.y_element == ElementType::Bf16 { isa } else { isa.min(Isa::Avx512) };
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe { enter(isa, Run::<F, X, Y>::new(function, job, elementwise)) }
 }

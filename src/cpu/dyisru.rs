@@ -18,6 +18,7 @@ pub(crate) struct Prepared<S: Simd> {
 }
 
 impl Function for DyIsru {
+    const READS_ROW: bool = false;
     type Prepared<S: Simd> = Prepared<S>;
     type Row<S: Simd> = Prepared<S>;
 
@@ -42,8 +43,9 @@ impl Function for DyIsru {
 
 impl<S: Simd> Pointwise<S> for Prepared<S> {
     #[inline(always)]
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        let mut y = self.isru.apply(s, x);
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let mut y =
+            if Y::DIGITS <= 8 { self.isru.apply_coarse(s, x) } else { self.isru.apply(s, x) };
         if let Some(scale) = self.scale {
             for j in 0..U {
                 y[j] = s.mul(y[j], scale);

@@ -10,6 +10,7 @@ pub(crate) struct DyT {
 }
 
 impl Function for DyT {
+    const READS_ROW: bool = false;
     type Prepared<S: Simd> = Tanh<S>;
     type Row<S: Simd> = Tanh<S>;
 
@@ -26,7 +27,7 @@ impl Function for DyT {
 
 impl<S: Simd> Pointwise<S> for Tanh<S> {
     #[inline(always)]
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         Tanh::apply(self, s, x)
     }
 }

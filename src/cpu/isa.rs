@@ -108,10 +108,7 @@ impl Isa {
         if self.is_available() {
             Ok(self)
         } else {
-            Err(Error::IsaMissing {
-                wanted: self.name(),
-                best: Self::detected().name(),
-            })
+            Err(Error::IsaMissing { wanted: self.name(), best: Self::detected().name() })
         }
     }
 
@@ -122,9 +119,7 @@ impl Isa {
         let given = value.to_string_lossy();
         match Self::ALL.into_iter().find(|isa| isa.name() == given) {
             Some(isa) => isa.checked(),
-            None => Err(Error::IsaName {
-                given: given.into_owned(),
-            }),
+            None => Err(Error::IsaName { given: given.into_owned() }),
         }
     }
 }

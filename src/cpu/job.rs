@@ -28,7 +28,7 @@ pub(crate) struct Job {
     pub(crate) channels: usize,
     pub(crate) weight: Option<Operand>,
     pub(crate) bias: Option<Operand>,
-    /// Added to every weight; -0.0 for none, since adding that changes no weight.
+    /// Added to every weight.
     pub(crate) weight_offset: f32,
     /// Whether the output is written past the caches, and the input fetched ahead.
     pub(crate) stream: bool,
@@ -43,14 +43,8 @@ impl Job {
             ..operand
         };
         Self {
-            x: offset(
-                self.x,
-                (row * self.x_stride + first) * self.x_element.size(),
-            ),
-            y: offset(
-                self.y,
-                (row * self.y_stride + first) * self.y_element.size(),
-            ),
+            x: offset(self.x, (row * self.x_stride + first) * self.x_element.size()),
+            y: offset(self.y, (row * self.y_stride + first) * self.y_element.size()),
             rows,
             channels: end - first,
             weight: self.weight.map(at),
@@ -64,13 +58,7 @@ impl Job {
         let dense = self.x_stride == self.channels && self.y_stride == self.channels;
         if dense && self.rows > 0 && self.weight.is_none() && self.bias.is_none() {
             let channels = self.rows * self.channels;
-            Self {
-                rows: 1,
-                channels,
-                x_stride: channels,
-                y_stride: channels,
-                ..self
-            }
+            Self { rows: 1, channels, x_stride: channels, y_stride: channels, ..self }
         } else {
             self
         }

@@ -36,6 +36,7 @@ pub(crate) struct Prepared {
 const HEAD_VECTORS: usize = 2;
 
 impl Function for LayerNorm {
+    const READS_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Standardise<S>;
 
@@ -64,11 +65,15 @@ impl Function for LayerNorm {
         let mut shift = rounded(s.reduce_add(head) * prepared.per_head);
         let mut repeated = false;
         loop {
-            let about = About {
-                shift: s.splat(shift),
-            };
+            let about = About { shift: s.splat(shift) };
             // SAFETY: the same contract.
-            let sums = unsafe { row_sum::<S, X, _, 4>(s, about, x, channels) };
+            let sums = unsafe {
+                if repeated {
+                    row_sum::<S, X, _, 2>(s, Compensated(about), x, channels).rounded(s)
+                } else {
+                    row_sum::<S, X, _, 4>(s, about, x, channels)
+                }
+            };
             let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
             // The mean is `shift + rest`; it is never formed, so that none of its digits is lost.
             let rest = sum * prepared.per_channel;
@@ -78,8 +83,10 @@ impl Function for LayerNorm {
                 let deviation = if deviation < 0.0 { 0.0 } else { deviation };
                 let rstd = (prepared.channels / (deviation + prepared.channels_eps)).sqrt();
                 return Standardise {
-                    shift: about.shift,
+                    near: shift * shift * prepared.channels <= 0.25 * deviation,
                     rstd: s.splat(rstd),
+                    whole: s.splat(-(shift + rest) * rstd),
+                    shift: about.shift,
                     rest: s.splat(-rest * rstd),
                 };
             }
@@ -101,11 +108,7 @@ fn rounded(v: f32) -> f32 {
 fn refined(mean: f32, variance: f32) -> f32 {
     let near = rounded(mean);
     let distance = mean - near;
-    if distance * distance < 0.25 * variance {
-        near
-    } else {
-        mean
-    }
+    if distance * distance < 0.25 * variance { near } else { mean }
 }
 
 /// The elements themselves.
@@ -150,50 +153,127 @@ impl<S: Simd> Summand<S> for About<S> {
 
     #[inline(always)]
     fn zero(&self, s: S) -> Moments<S> {
-        Moments {
-            sum: s.splat(0.0),
-            squares: s.splat(0.0),
-        }
+        Moments { sum: s.splat(0.0), squares: s.splat(0.0) }
     }
     #[inline(always)]
     fn add(&self, s: S, sums: Moments<S>, x: S::F) -> Moments<S> {
         let d = s.sub(x, self.shift);
-        Moments {
-            sum: s.add(sums.sum, d),
-            squares: s.mul_add(d, d, sums.squares),
-        }
+        Moments { sum: s.add(sums.sum, d), squares: s.mul_add(d, d, sums.squares) }
     }
     #[inline(always)]
     fn add_first(&self, s: S, sums: Moments<S>, x: S::F, n: usize) -> Moments<S> {
         let d = s.first_n(s.sub(x, self.shift), n);
-        Moments {
-            sum: s.add(sums.sum, d),
-            squares: s.mul_add(d, d, sums.squares),
-        }
+        Moments { sum: s.add(sums.sum, d), squares: s.mul_add(d, d, sums.squares) }
     }
     #[inline(always)]
     fn merge(&self, s: S, a: Moments<S>, b: Moments<S>) -> Moments<S> {
+        Moments { sum: s.add(a.sum, b.sum), squares: s.add(a.squares, b.squares) }
+    }
+}
+
+/// As [`About`], with the rounding errors of the additions. A row that is summed twice has
+/// outliers, next to which the errors of the other elements' sum could show.
+#[derive(Clone, Copy)]
+struct Compensated<S: Simd>(About<S>);
+
+/// Sums and what rounding took from them.
+#[derive(Clone, Copy)]
+struct CompensatedMoments<S: Simd> {
+    sums: Moments<S>,
+    errors: Moments<S>,
+}
+
+impl<S: Simd> CompensatedMoments<S> {
+    #[inline(always)]
+    fn rounded(self, s: S) -> Moments<S> {
         Moments {
-            sum: s.add(a.sum, b.sum),
-            squares: s.add(a.squares, b.squares),
+            sum: s.add(self.sums.sum, self.errors.sum),
+            squares: s.add(self.sums.squares, self.errors.squares),
+        }
+    }
+
+    #[inline(always)]
+    fn plus(self, s: S, sum: S::F, squares: S::F) -> Self {
+        let (new_sum, sum_error) = two_sum(s, self.sums.sum, sum);
+        let (new_squares, squares_error) = two_sum(s, self.sums.squares, squares);
+        Self {
+            sums: Moments { sum: new_sum, squares: new_squares },
+            errors: Moments {
+                sum: s.add(self.errors.sum, sum_error),
+                squares: s.add(self.errors.squares, squares_error),
+            },
         }
     }
 }
 
-/// What is left to do once the row is known: `(x - shift) * rstd + rest`.
+/// `a + b` rounded, and the error of that (Knuth).
+#[inline(always)]
+fn two_sum<S: Simd>(s: S, a: S::F, b: S::F) -> (S::F, S::F) {
+    let sum = s.add(a, b);
+    let b_part = s.sub(sum, a);
+    let a_part = s.sub(sum, b_part);
+    (sum, s.add(s.sub(a, a_part), s.sub(b, b_part)))
+}
+
+impl<S: Simd> Summand<S> for Compensated<S> {
+    type Sums = CompensatedMoments<S>;
+
+    #[inline(always)]
+    fn zero(&self, s: S) -> CompensatedMoments<S> {
+        CompensatedMoments { sums: self.0.zero(s), errors: self.0.zero(s) }
+    }
+    #[inline(always)]
+    fn add(&self, s: S, sums: CompensatedMoments<S>, x: S::F) -> CompensatedMoments<S> {
+        let d = s.sub(x, self.0.shift);
+        sums.plus(s, d, s.mul(d, d))
+    }
+    #[inline(always)]
+    fn add_first(
+        &self,
+        s: S,
+        sums: CompensatedMoments<S>,
+        x: S::F,
+        n: usize,
+    ) -> CompensatedMoments<S> {
+        let d = s.first_n(s.sub(x, self.0.shift), n);
+        sums.plus(s, d, s.mul(d, d))
+    }
+    #[inline(always)]
+    fn merge(
+        &self,
+        s: S,
+        a: CompensatedMoments<S>,
+        b: CompensatedMoments<S>,
+    ) -> CompensatedMoments<S> {
+        let merged = a.plus(s, b.sums.sum, b.sums.squares);
+        CompensatedMoments { errors: self.0.merge(s, merged.errors, b.errors), ..merged }
+    }
+}
+
+/// What is left to do once the row is known: `x * rstd + whole` where the shift is near 0, so
+/// that the error of `whole` does not show, else `(x - shift) * rstd + rest`.
 #[derive(Clone, Copy)]
 pub(crate) struct Standardise<S: Simd> {
-    shift: S::F,
+    /// Whether the shift is within half a standard deviation of 0.
+    near: bool,
     rstd: S::F,
+    whole: S::F,
+    shift: S::F,
     rest: S::F,
 }
 
 impl<S: Simd> Pointwise<S> for Standardise<S> {
     #[inline(always)]
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let mut y = x;
-        for j in 0..U {
-            y[j] = s.mul_add(s.sub(x[j], self.shift), self.rstd, self.rest);
+        if self.near {
+            for j in 0..U {
+                y[j] = s.mul_add(x[j], self.rstd, self.whole);
+            }
+        } else {
+            for j in 0..U {
+                y[j] = s.mul_add(s.sub(x[j], self.shift), self.rstd, self.rest);
+            }
         }
         y
     }

@@ -8,6 +8,8 @@ use half::{bf16, f16};
 
 /// A function over rows. One file each: `rms_norm`, `layer_norm`, `dyt`, `dyisru`, `derf`.
 pub(crate) trait Function: Copy {
+    /// Whether `row` reads the row.
+    const READS_ROW: bool;
     /// What every row of a call shares: constants, spread over lanes.
     type Prepared<S: Simd>: Copy;
     /// What is applied to the elements of one row.
@@ -31,7 +33,8 @@ pub(crate) trait Function: Copy {
 /// A function of each element by itself.
 pub(crate) trait Pointwise<S: Simd>: Copy {
     /// The function of `U` vectors; of several at once, so that one's latency hides another's.
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U];
+    /// The result goes to weight and bias and is then rounded to a `Y`, which may hide an error.
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U];
 }
 
 /// Vectors in flight in the write pass.
@@ -41,6 +44,12 @@ const LINE: usize = 64;
 /// How far ahead of itself an element-wise function fetches its input, in bytes. Measured at
 /// DRAM size with weights that fill the L1 cache: 1 KiB hides hardly anything, 4 KiB nearly all.
 const PREFETCH: usize = 4096;
+
+/// Lengths of rows, in bytes of input, of which each is read before the one before it is
+/// written. What follows a sum (its horizontal end, a division, a root) then happens while that
+/// one is written. The processor does so by itself if rows are shorter, and longer ones would
+/// leave the first-level cache in between.
+const LEAD: core::ops::Range<usize> = 512..8192;
 
 /// A job with its function and types, ready to be entered with an instruction set.
 pub(crate) struct Run<'a, F, X, Y> {
@@ -56,17 +65,8 @@ impl<'a, F, X, Y> Run<'a, F, X, Y> {
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
     pub(crate) unsafe fn new(function: F, job: &'a Job, elementwise: bool) -> Self {
         // A row function reads its next row next; the others read straight on.
-        let ahead = if elementwise {
-            PREFETCH / size_of::<X>()
-        } else {
-            job.x_stride
-        };
-        Self {
-            function,
-            ahead,
-            job,
-            types: PhantomData,
-        }
+        let ahead = if elementwise { PREFETCH / size_of::<X>() } else { job.x_stride };
+        Self { function, ahead, job, types: PhantomData }
     }
 }
 
@@ -75,27 +75,33 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self {
-            function, ahead, ..
-        } = self;
+        let Self { function, ahead, .. } = self;
         // A copy of its own: stores to the output might change the caller's, for all that the
         // compiler knows, and it would read every field again after each.
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.as_ptr().cast::<X>(), job.y.as_ptr().cast::<Y>());
-        for i in 0..job.rows {
-            // SAFETY: `new`'s caller vouches for `channels` elements at every row of `x` and
-            // `y`, and of the operands.
-            unsafe {
-                let (x, y) = (x.add(i * job.x_stride), y.add(i * job.y_stride));
-                if job.stream {
-                    // A row may begin in the middle of a cache line, whose stores cannot be
-                    // streamed. They hold up the streamed ones behind them until the line has
-                    // come from memory, so it is asked for a row ahead.
-                    s.prefetch_write(y.wrapping_add(job.y_stride).cast());
+        let bytes = job.channels * size_of::<X>();
+        if F::READS_ROW && LEAD.contains(&bytes) {
+            // SAFETY: `new`'s caller vouches for `channels` elements at every row.
+            let mut known = unsafe { F::row(prepared, s, x, job.channels) };
+            for i in 0..job.rows {
+                // SAFETY: as above.
+                unsafe {
+                    // The last row has none after it, and is read once more instead.
+                    let next = x.add((i + 1).min(job.rows - 1) * job.x_stride);
+                    let after = F::row(prepared, s, next, job.channels);
+                    write_row(s, &known, job, 2 * job.x_stride, i, x, y);
+                    known = after;
                 }
-                let row = F::row(prepared, s, x, job.channels);
-                write_row(s, &row, job, ahead, x, y);
+            }
+        } else {
+            for i in 0..job.rows {
+                // SAFETY: as above.
+                unsafe {
+                    let row = F::row(prepared, s, x.add(i * job.x_stride), job.channels);
+                    write_row(s, &row, job, ahead, i, x, y);
+                }
             }
         }
         if job.stream {
@@ -104,28 +110,33 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
     }
 }
 
-/// Function, affine and store over one row.
+/// Function, affine and store over row `index`.
 ///
 /// # Safety
-/// `x`, `y` and the operands of `job` must be valid for `job.channels` elements.
+/// `x` and `y` must be those of `job`, and `index` one of its rows.
 #[inline(always)]
 unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
     s: S,
     row: &impl Pointwise<S>,
     job: &Job,
     ahead: usize,
+    index: usize,
     x: *const X,
     y: *mut Y,
 ) {
     let n = job.channels;
+    // SAFETY: the caller vouches for the row.
+    let (x, y) = unsafe { (x.add(index * job.x_stride), y.add(index * job.y_stride)) };
+    if job.stream {
+        // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
+        // hold up the streamed ones behind them until the line has come from memory, so it is
+        // asked for a row ahead.
+        s.prefetch_write(y.wrapping_add(job.y_stride).cast());
+    }
     let block = UNROLL * S::LANES;
     let mut i = 0;
     // Streamed stores need aligned addresses: go there in parts of vectors first.
-    let mut stop = if job.stream {
-        (y.align_offset(LINE)).min(n)
-    } else {
-        0
-    };
+    let mut stop = if job.stream { (y.align_offset(LINE)).min(n) } else { 0 };
     loop {
         while i < stop {
             let access = First((stop - i).min(S::LANES));
@@ -169,7 +180,7 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize
 ) {
     // SAFETY: the caller vouches for these channels of `x`, `y` and the operands.
     unsafe {
-        let f = row.apply(s, access.load::<S, X, U>(s, x.add(i)));
+        let f = row.apply::<U, Y>(s, access.load::<S, X, U>(s, x.add(i)));
         let v = affine(s, job, access, i, f);
         access.store(s, y.add(i), v, job.stream);
     }
@@ -197,12 +208,19 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
             job.bias.map(|b| load_operand::<S, A, U>(s, b, access, i)),
         )
     };
-    let offset = s.splat(job.weight_offset);
+    let weight = weight.map(|mut w| {
+        if job.weight_offset != 0.0 {
+            for j in 0..U {
+                w[j] = s.add(w[j], s.splat(job.weight_offset));
+            }
+        }
+        w
+    });
     match (weight, bias) {
         (None, None) => {}
         (Some(w), None) => {
             for j in 0..U {
-                v[j] = s.mul(f[j], s.add(w[j], offset));
+                v[j] = s.mul(f[j], w[j]);
             }
         }
         (None, Some(b)) => {
@@ -212,7 +230,7 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
         }
         (Some(w), Some(b)) => {
             for j in 0..U {
-                v[j] = s.mul_add(f[j], s.add(w[j], offset), b[j]);
+                v[j] = s.mul_add(f[j], w[j], b[j]);
             }
         }
     }
@@ -256,7 +274,7 @@ pub(crate) trait Access: Copy {
     );
 }
 
-/// All lanes of an even number of vectors.
+/// All lanes of a multiple of four vectors.
 #[derive(Clone, Copy)]
 pub(crate) struct Whole;
 
@@ -280,15 +298,16 @@ impl Access for Whole {
         v: [S::F; U],
         stream: bool,
     ) {
-        const { assert!(U.is_multiple_of(2)) };
-        for j in 0..U / 2 {
+        const { assert!(U.is_multiple_of(4)) };
+        for j in (0..U).step_by(4) {
+            let four = [v[j], v[j + 1], v[j + 2], v[j + 3]];
             // SAFETY: the caller vouches for `U * LANES` elements.
             unsafe {
-                let p = p.add(2 * j * S::LANES);
+                let p = p.add(j * S::LANES);
                 if stream {
-                    E::store_x2::<S, true>(s, p, v[2 * j], v[2 * j + 1]);
+                    E::store_x4::<S, true>(s, p, four);
                 } else {
-                    E::store_x2::<S, false>(s, p, v[2 * j], v[2 * j + 1]);
+                    E::store_x4::<S, false>(s, p, four);
                 }
             }
         }

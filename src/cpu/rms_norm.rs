@@ -17,16 +17,14 @@ pub(crate) struct Prepared {
 }
 
 impl Function for RmsNorm {
+    const READS_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Scale<S>;
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
         let channels = channels as f32;
-        Prepared {
-            channels,
-            channels_eps: channels * self.eps,
-        }
+        Prepared { channels, channels_eps: channels * self.eps }
     }
 
     #[inline(always)]
@@ -39,9 +37,7 @@ impl Function for RmsNorm {
         // SAFETY: the same contract.
         let squares = unsafe { row_sum::<S, X, _, 8>(s, Squares, x, channels) };
         let sum = s.reduce_add(squares);
-        Scale {
-            rstd: s.splat((prepared.channels / (sum + prepared.channels_eps)).sqrt()),
-        }
+        Scale { rstd: s.splat((prepared.channels / (sum + prepared.channels_eps)).sqrt()) }
     }
 }
 
@@ -78,7 +74,7 @@ pub(crate) struct Scale<S: Simd> {
 
 impl<S: Simd> Pointwise<S> for Scale<S> {
     #[inline(always)]
-    fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let mut y = x;
         for j in 0..U {
             y[j] = s.mul(x[j], self.rstd);

@@ -36,6 +36,7 @@ pub(crate) unsafe fn row_sum<S: Simd, X: Storage, T: Summand<S>, const U: usize>
     let pair = 2 * S::LANES;
     let mut total = [summand.zero(s); U];
     let mut sums = total;
+    let mut long = false;
     let mut i = 0;
     loop {
         let blocks = ((n - i) / (U * S::LANES)).min(CHAIN);
@@ -55,19 +56,32 @@ pub(crate) unsafe fn row_sum<S: Simd, X: Storage, T: Summand<S>, const U: usize>
             total[j] = summand.merge(s, total[j], sums[j]);
             sums[j] = summand.zero(s);
         }
+        long = true;
     }
-    // What is left is less than all chains take, in parts of vectors.
-    let mut j = 0;
-    while i < n {
+    // What is left is less than all chains take: pairs of vectors, then parts of them.
+    for j in 0..U / 2 {
+        if n - i < pair {
+            break;
+        }
+        // SAFETY: `pair` elements follow `i`.
+        let [a, b] = unsafe { X::load_x2_unordered(s, x.add(i)) };
+        sums[2 * j] = summand.add(s, sums[2 * j], a);
+        sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
+        i += pair;
+    }
+    for j in [U - 2, U - 1] {
         let part = (n - i).min(S::LANES);
-        // SAFETY: `part` elements are left.
-        let v = unsafe { X::load_part(s, x.add(i), part) };
-        sums[j] = summand.add_first(s, sums[j], v, part);
-        i += part;
-        j += 1;
+        if part > 0 {
+            // SAFETY: `part` elements are left.
+            let v = unsafe { X::load_part(s, x.add(i), part) };
+            sums[j] = summand.add_first(s, sums[j], v, part);
+            i += part;
+        }
     }
-    for j in 0..U {
-        sums[j] = summand.merge(s, total[j], sums[j]);
+    if long {
+        for j in 0..U {
+            sums[j] = summand.merge(s, total[j], sums[j]);
+        }
     }
     let mut chains = U;
     while chains > 1 {

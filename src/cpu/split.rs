@@ -28,11 +28,7 @@ pub(crate) fn for_part(
     let mut grain = first;
     while grain < end {
         let (row, column) = (grain / grains, grain % grains);
-        let whole_rows = if column == 0 {
-            (end - grain) / grains
-        } else {
-            0
-        };
+        let whole_rows = if column == 0 { (end - grain) / grains } else { 0 };
         if whole_rows > 0 {
             each(&job.part(row, whole_rows, 0, job.channels));
             grain += whole_rows * grains;

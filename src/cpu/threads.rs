@@ -18,11 +18,7 @@ pub(crate) fn stream_pays(bytes: usize) -> bool {
 /// # Safety
 /// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
 pub(crate) unsafe fn run_serial(norm: Norm, isa: Isa, job: &Job) {
-    let job = if norm.is_elementwise() {
-        job.flattened()
-    } else {
-        *job
-    };
+    let job = if norm.is_elementwise() { job.flattened() } else { *job };
     // SAFETY: the same contract.
     unsafe { dispatch::run(norm, isa, &job) }
 }
@@ -60,13 +56,10 @@ pub(crate) unsafe fn run_parallel(norm: Norm, isa: Isa, job: &Job) {
     }
     let shared = Shared(*job);
     let count = threads;
-    (0..count)
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each(|index| {
-            // SAFETY: the same contract; each index is given once.
-            unsafe { run_part(norm, isa, shared.job(), index, count) }
-        });
+    (0..count).into_par_iter().with_max_len(1).for_each(|index| {
+        // SAFETY: the same contract; each index is given once.
+        unsafe { run_part(norm, isa, shared.job(), index, count) }
+    });
 }
 
 /// A job that several threads work on, each on parts of its own.

@@ -55,29 +55,17 @@ impl Call {
     }
 
     pub fn types(self, x_type: ElementType, y_type: ElementType) -> Self {
-        Self {
-            x_type,
-            y_type,
-            ..self
-        }
+        Self { x_type, y_type, ..self }
     }
 
     pub fn affine(self, weight: Option<ElementType>, bias: Option<ElementType>) -> Self {
-        Self {
-            weight,
-            bias,
-            ..self
-        }
+        Self { weight, bias, ..self }
     }
 
     /// Numbers of ordinary size.
     pub fn numbers(&self, seed: u64) -> Numbers {
         let mut random = Random(seed);
-        let x_type = if self.in_place {
-            self.y_type
-        } else {
-            self.x_type
-        };
+        let x_type = if self.in_place { self.y_type } else { self.x_type };
         let x = Tensor::new(x_type, &random.normals(self.rows * self.channels, 0.2, 1.5));
         let mut operand = |element: Option<ElementType>, mean| {
             let values = random.normals(self.channels, mean, 1.0);
@@ -97,32 +85,14 @@ impl Call {
         numbers: &Numbers,
         run: impl FnOnce(&mut Forward<'_>) -> R,
     ) -> (Tensor, R) {
-        let place = |gap, start| Place {
-            rows: self.rows,
-            channels: self.channels,
-            gap,
-            start,
-        };
-        let (x_place, y_place) = (
-            place(self.gaps.0, self.starts.0),
-            place(self.gaps.1, self.starts.1),
-        );
+        let place = |gap, start| Place { rows: self.rows, channels: self.channels, gap, start };
+        let (x_place, y_place) =
+            (place(self.gaps.0, self.starts.0), place(self.gaps.1, self.starts.1));
         // Operands, too, start anywhere.
         let operand = |values: &Tensor, start| {
-            Guarded::new(
-                Place {
-                    rows: 1,
-                    channels: values.len(),
-                    gap: 0,
-                    start,
-                },
-                values,
-            )
+            Guarded::new(Place { rows: 1, channels: values.len(), gap: 0, start }, values)
         };
-        let weight = numbers
-            .weight
-            .as_ref()
-            .map(|w| operand(w, self.starts.0 + 1));
+        let weight = numbers.weight.as_ref().map(|w| operand(w, self.starts.0 + 1));
         let bias = numbers.bias.as_ref().map(|b| operand(b, self.starts.1 + 2));
         let x = Guarded::new(x_place, &numbers.x);
         let mut y = if self.in_place {
@@ -175,10 +145,10 @@ impl Call {
         let offset = f64::from(self.weight_offset);
         let wanted = reference::forward(self.norm, &x, weight, bias, offset, self.channels);
         let f = reference::forward(self.norm, &x, None, None, 0.0, self.channels);
-        let errors = tolerance::of_function(self.norm, &x, &f, self.channels);
+        let errors = tolerance::of_function(self.norm, self.y_type, &x, &f, self.channels);
         for i in 0..wanted.len() {
             let channel = i % self.channels;
-            let weight = weight.map_or(1.0, |w| w[channel] + offset);
+            let weight = weight.map(|w| w[channel] + offset);
             let bias = bias.map(|b| b[channel]);
             let error = tolerance::of_affine(f[i], errors[i], weight, bias);
             let allowed = error + tolerance::of_store(self.y_type, wanted[i], error);

@@ -16,20 +16,13 @@ pub fn isas() -> Vec<Isa> {
 
 /// Every pair of an input type and an output type.
 pub fn type_pairs() -> impl Iterator<Item = (ElementType, ElementType)> {
-    ElementType::ALL
-        .into_iter()
-        .flat_map(|x| ElementType::ALL.into_iter().map(move |y| (x, y)))
+    ElementType::ALL.into_iter().flat_map(|x| ElementType::ALL.into_iter().map(move |y| (x, y)))
 }
 
 /// Row lengths: all up to three of the widest vectors (16 lanes) and a bit, and those around
 /// multiples of every block that a kernel may work in.
 pub fn lengths() -> impl Iterator<Item = usize> {
-    (1..=50)
-        .chain(63..=66)
-        .chain(127..=130)
-        .chain(255..=260)
-        .chain(511..=515)
-        .chain(1023..=1025)
+    (1..=50).chain(63..=66).chain(127..=130).chain(255..=260).chain(511..=515).chain(1023..=1025)
 }
 
 /// A choice of those, for tests with many other dimensions: below, at and above a vector and a

@@ -31,9 +31,7 @@ impl Random {
 
     /// `n` normally distributed values.
     pub fn normals(&mut self, n: usize, mean: f64, deviation: f64) -> Vec<f32> {
-        (0..n)
-            .map(|_| (mean + deviation * self.normal()) as f32)
-            .collect()
+        (0..n).map(|_| (mean + deviation * self.normal()) as f32).collect()
     }
 }
 

@@ -169,11 +169,7 @@ impl Guarded {
         let span = place.rows * (place.channels + place.gap);
         let tensor = Tensor::poison(element, span + place.start + 2 * GUARD + LINE);
         let aligned = each!(&tensor, v => v[GUARD..].as_ptr().align_offset(LINE));
-        Self {
-            tensor,
-            place,
-            first: GUARD + aligned + place.start,
-        }
+        Self { tensor, place, first: GUARD + aligned + place.start }
     }
 
     /// Rows of `values`, which lie side by side in it.
@@ -199,44 +195,19 @@ impl Guarded {
 
     /// From the first row's begin to the last row's end.
     fn span(&self) -> core::ops::Range<usize> {
-        let Place {
-            rows,
-            channels,
-            gap,
-            ..
-        } = self.place;
-        let span = if rows == 0 {
-            0
-        } else {
-            rows * (channels + gap) - gap
-        };
+        let Place { rows, channels, gap, .. } = self.place;
+        let span = if rows == 0 { 0 } else { rows * (channels + gap) - gap };
         self.first..self.first + span
     }
 
     pub fn rows(&self) -> Rows<'_> {
-        let (
-            Place {
-                rows,
-                channels,
-                gap,
-                ..
-            },
-            span,
-        ) = (self.place, self.span());
+        let (Place { rows, channels, gap, .. }, span) = (self.place, self.span());
         each!(&self.tensor, v => Rows::with_stride(&v[span], rows, channels, channels + gap))
             .unwrap()
     }
 
     pub fn rows_mut(&mut self) -> RowsMut<'_> {
-        let (
-            Place {
-                rows,
-                channels,
-                gap,
-                ..
-            },
-            span,
-        ) = (self.place, self.span());
+        let (Place { rows, channels, gap, .. }, span) = (self.place, self.span());
         each!(&mut self.tensor, v => RowsMut::with_stride(&mut v[span], rows, channels, channels + gap))
             .unwrap()
     }
@@ -271,18 +242,12 @@ fn rows_of<T: Sample>(v: &[T], place: Place, first: usize) -> Vec<T> {
     let mut begin = 0;
     for row in 0..=place.rows {
         // The last guard reaches to the end.
-        let end = if row < place.rows {
-            first + row * (place.channels + place.gap)
-        } else {
-            v.len()
-        };
+        let end =
+            if row < place.rows { first + row * (place.channels + place.gap) } else { v.len() };
         for (i, element) in v[begin..end].iter().enumerate() {
             let at = (begin + i) as isize - first as isize;
             let kept = element.bits() == T::POISON.bits();
-            assert!(
-                kept,
-                "written outside the rows, {at} elements after their begin: {place:?}"
-            );
+            assert!(kept, "written outside the rows, {at} elements after their begin: {place:?}");
         }
         if row < place.rows {
             rows.extend_from_slice(&v[end..end + place.channels]);

@@ -27,18 +27,33 @@ pub fn ulps(norm: Norm) -> f64 {
 }
 
 /// The errors allowed to the f32 values of `norm` for `x`, whose exact values are `f`.
-pub fn of_function(norm: Norm, x: &[f64], f: &[f64], channels: usize) -> Vec<f64> {
+pub fn of_function(
+    norm: Norm,
+    y_type: ElementType,
+    x: &[f64],
+    f: &[f64],
+    channels: usize,
+) -> Vec<f64> {
     let mut errors = Vec::with_capacity(f.len());
     for (x, f) in x.chunks_exact(channels).zip(f.chunks_exact(channels)) {
         let rms = (f.iter().map(|f| f * f).sum::<f64>() / channels as f64).sqrt();
         let least = if norm.is_elementwise() { 0.0 } else { rms };
-        errors.extend(
-            x.iter()
-                .zip(f)
-                .map(|(&x, f)| of_scaled(norm, f.abs().max(least)) + of_shift(norm, x)),
-        );
+        errors.extend(x.iter().zip(f).map(|(&x, f)| {
+            of_scaled(norm, f.abs().max(least))
+                + of_argument(norm, x)
+                + of_estimate(norm, y_type, f.abs())
+        }));
     }
     errors
+}
+
+/// The error of the estimate of a root that DyISRU makes do with for bf16: a sixty-fourth of an
+/// ulp of it.
+fn of_estimate(norm: Norm, y_type: ElementType, size: f64) -> f64 {
+    match (norm, y_type) {
+        (Norm::DyIsru { .. }, ElementType::Bf16) => size / (1 << 14) as f64,
+        _ => 0.0,
+    }
 }
 
 /// The error of a value near `size`: the function's, or before DyISRU's scale its, and that of
@@ -50,30 +65,39 @@ fn of_scaled(norm: Norm, size: f64) -> f64 {
             ulps(norm) * scale * ulp(ElementType::F32, size / scale)
                 + 0.5 * ulp(ElementType::F32, size)
         }
-        _ => ulps(norm) * ulp(ElementType::F32, size),
+        _ if norm.is_elementwise() => ulps(norm) * ulp(ElementType::F32, size),
+        // Relative, since that is what a row's statistic gets wrong; 0 and subnormals are exact
+        // to their spacing.
+        _ => ulps(norm) * (2.0 * UNIT * size).max(ulp(ElementType::F32, 0.0)),
     }
 }
 
 /// The error that Derf inherits from its argument `alpha x + shift`, whose terms may cancel:
-/// half an ulp of the product and of the sum.
-fn of_shift(norm: Norm, x: f64) -> f64 {
+/// half an ulp each of the product and of the sum, where they are not exact.
+fn of_argument(norm: Norm, x: f64) -> f64 {
     match norm {
-        Norm::Derf { alpha, shift } if shift != 0.0 && x.is_finite() => {
+        Norm::Derf { alpha, shift } if x.is_finite() => {
             let product = f64::from(alpha) * x;
             let sum = product + f64::from(shift);
+            let half = |v: f64| match f64::from(v as f32) == v {
+                true => 0.0,
+                false => 0.5 * ulp(ElementType::F32, v),
+            };
             let slope = core::f64::consts::FRAC_2_SQRT_PI * (-sum * sum).exp();
-            0.5 * slope * (ulp(ElementType::F32, product) + ulp(ElementType::F32, sum))
+            slope * (half(product) + if shift == 0.0 { 0.0 } else { half(sum) })
         }
         _ => 0.0,
     }
 }
 
 /// The error of `weight * f + bias`, `f` having an error of `error`: one rounding each for
-/// offset and weight, product, and sum.
-pub fn of_affine(f: f64, error: f64, weight: f64, bias: Option<f64>) -> f64 {
-    let product = weight * f;
-    let sum = bias.map_or(0.0, |bias| product + bias);
-    weight.abs() * error + UNIT * (2.0 * product.abs() + sum.abs())
+/// offset and weight, product, and sum, where they are made.
+pub fn of_affine(f: f64, error: f64, weight: Option<f64>, bias: Option<f64>) -> f64 {
+    let (product, error) = match weight {
+        None => (f, error),
+        Some(weight) => (weight * f, weight.abs() * error + 2.0 * UNIT * (weight * f).abs()),
+    };
+    error + bias.map_or(0.0, |bias| UNIT * (product + bias).abs())
 }
 
 /// The error of rounding to `element` a number that is within `error` of `value`.

@@ -8,6 +8,10 @@ use crate::cpu::simd::Simd;
 use core::f32::consts::{LN_2, LOG2_E};
 
 /// `erf(alpha * x + shift)` for one `alpha` and `shift`.
+///
+/// Largest error over every f32 `x` for `alpha` 1 and `shift` 0, in ulp: AVX-512 1.75, AVX2 1.67,
+/// without a fused operation 1.94. Those are the errors of `erf(z)`; `z = alpha * x + shift` is
+/// rounded once, which can add up to half an ulp, or one where `z` is just above a power of two.
 #[derive(Clone, Copy)]
 pub(crate) struct Erf<S: Simd> {
     alpha: S::F,

@@ -13,6 +13,10 @@ const GROW: f32 = (1u64 << 32) as f32;
 const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
 
 /// `x / sqrt(beta + x^2)` for one `beta`.
+///
+/// Largest error over every f32 `x`, for any of 1, 2, 1e-6 and 295.76 as `beta`, in ulp: AVX-512
+/// 1.54, AVX2 1.49, without a fused operation 1.99. The estimate of the root that the first two
+/// start from differs between makers of processors, and so may the last bit of the result.
 #[derive(Clone, Copy)]
 pub(crate) struct Isru<S: Simd> {
     /// The parameter times the square of `prescale`.
@@ -41,14 +45,37 @@ impl<S: Simd> Isru<S> {
         }
     }
 
+    /// `x / sqrt(beta + x^2)` for a result that will be rounded to bfloat16: with a relative error
+    /// of at most 2^-14, a sixty-fourth of an ulp of that, where the processor estimates roots.
+    #[inline(always)]
+    pub(crate) fn apply_coarse<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
+        if S::RSQRT_BITS >= 23 {
+            return self.apply(s, x);
+        }
+        self.rescale(s, &mut x);
+        let (limit, least) = (s.splat(LIMIT), s.splat(-LIMIT));
+        for j in 0..U {
+            x[j] = s.min(limit, s.max(least, x[j]));
+        }
+        let mut a = x;
+        for j in 0..U {
+            a[j] = s.mul_add(x[j], x[j], self.beta);
+        }
+        for j in 0..U {
+            let mut y = s.rsqrt_estimate(a[j]);
+            if S::RSQRT_BITS < 14 {
+                let e = s.neg_mul_add(s.mul(a[j], y), y, s.splat(1.0));
+                y = s.mul_add(s.mul(y, s.splat(0.5)), e, y);
+            }
+            x[j] = s.mul(x[j], y);
+        }
+        x
+    }
+
     /// `x / sqrt(beta + x^2)`.
     #[inline(always)]
     pub(crate) fn apply<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
-        if !self.plain {
-            for j in 0..U {
-                x[j] = s.mul(x[j], self.prescale);
-            }
-        }
+        self.rescale(s, &mut x);
         let limit = s.splat(LIMIT);
         let mut magnitude = x;
         for j in 0..U {
@@ -63,6 +90,16 @@ impl<S: Simd> Isru<S> {
             y[j] = s.with_sign(y[j], x[j]);
         }
         y
+    }
+
+    /// Multiplies `x` with `prescale`.
+    #[inline(always)]
+    fn rescale<const U: usize>(&self, s: S, x: &mut [S::F; U]) {
+        if !self.plain {
+            for j in 0..U {
+                x[j] = s.mul(x[j], self.prescale);
+            }
+        }
     }
 
     /// Corrects the estimate `y` of `1 / sqrt(a)`: with `e = 1 - a y^2`, the root is

@@ -17,6 +17,7 @@
 mod erf;
 mod isru;
 mod pieces;
+#[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
 mod tables;
 mod tanh;
 #[cfg(test)]

@@ -17,6 +17,15 @@ const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
 const GROW: f32 = (1u64 << 32) as f32;
 
 /// `tanh(alpha * x)` for one `alpha`.
+///
+/// Largest error over every f32 `x`, in ulp:
+///
+/// | | AVX-512 | AVX2 | no fused operation |
+/// |---|---|---|---|
+/// | `alpha` 1, or another power of two | 1.04 | 1.43 | 1.25 |
+/// | others (tried: 0.2, 0.731) | 1.72 | 1.54 | 1.99 |
+///
+/// The difference is the rounding of `alpha * x`, or of its distance from a piece's centre.
 #[derive(Clone, Copy)]
 pub(crate) struct Tanh<S: Simd> {
     /// `|alpha| / |prescale|`.
@@ -46,11 +55,8 @@ impl<S: Simd> Tanh<S> {
             1.0
         };
         let slope = magnitude / factor;
-        let (unit, scale) = if S::FAST_LOOKUP {
-            (TANH.unit, TANH.scale)
-        } else {
-            (1.0, -2.0 * LOG2_E)
-        };
+        let (unit, scale) =
+            if S::FAST_LOOKUP { (TANH.unit, TANH.scale) } else { (1.0, -2.0 * LOG2_E) };
         let prescale = factor.copysign(alpha);
         Self {
             slope: s.splat(slope * unit),

@@ -8,10 +8,8 @@
 //! ```
 
 use super::{Erf, Isru, Tanh};
-use crate::cpu::simd::{Kernel, Simd, portable};
-
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::simd::{avx2, avx512};
+use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::{Isa, dispatch::enter};
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
@@ -89,49 +87,16 @@ impl Kernel for Apply<'_> {
 #[inline(always)]
 fn blocks<S: Simd>(s: S, x: &[f32], y: &mut [f32], f: impl Fn([S::F; UNROLL]) -> [S::F; UNROLL]) {
     let block = UNROLL * S::LANES;
-    assert!(
-        x.len() == y.len() && x.len().is_multiple_of(block),
-        "{} elements",
-        x.len()
-    );
+    assert!(x.len() == y.len() && x.len().is_multiple_of(block), "{} elements", x.len());
     for i in (0..x.len()).step_by(block) {
         let mut v = [s.splat(0.0); UNROLL];
         for (j, pair) in v.as_chunks_mut::<2>().0.iter_mut().enumerate() {
             // SAFETY: the block lies in `x`.
             *pair = unsafe { s.load_f32_x2(x.as_ptr().add(i + 2 * j * S::LANES)) };
         }
-        for (j, [a, b]) in f(v).as_chunks::<2>().0.iter().enumerate() {
-            // SAFETY: the block lies in `y`.
-            unsafe { s.store_f32_x2::<false>(y.as_mut_ptr().add(i + 2 * j * S::LANES), *a, *b) };
-        }
+        // SAFETY: the block, which is four vectors, lies in `y`.
+        unsafe { s.store_f32_x4::<false>(y.as_mut_ptr().add(i), f(v)) };
     }
-}
-
-type Enter = fn(Apply<'_>);
-
-/// The instruction sets of this machine, by name.
-fn instruction_sets() -> Vec<(&'static str, Enter)> {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
-    let mut sets: Vec<(&'static str, Enter)> = vec![("portable", |kernel| portable::enter(kernel))];
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-        {
-            // SAFETY: detected.
-            sets.push(("avx2", |kernel| unsafe { avx2::enter(kernel) }));
-        }
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            // SAFETY: detected.
-            sets.push(("avx512", |kernel| unsafe { avx512::enter(kernel) }));
-        }
-    }
-    sets
 }
 
 /// The largest error found, and where.
@@ -151,11 +116,7 @@ impl Worst {
 /// rules that hold without exception.
 fn error(y: f32, exact: f64) -> f64 {
     if exact.is_nan() || y.is_nan() {
-        return if exact.is_nan() && y.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if exact.is_nan() && y.is_nan() { 0.0 } else { f64::INFINITY };
     }
     if y.abs() > 1.0 || y.is_sign_negative() != exact.is_sign_negative() {
         return f64::INFINITY;
@@ -165,23 +126,18 @@ fn error(y: f32, exact: f64) -> f64 {
     (f64::from(y) - exact).abs() * f64::from_bits(((23 - exponent + 1023) as u64) << 52)
 }
 
-/// The worst errors over `x`, one for each of `sets`.
-fn worst(function: Function, x: &[f32], sets: &[(&str, Enter)]) -> Vec<Worst> {
+/// The worst errors over `x`, one for each of `isas`.
+fn worst(function: Function, x: &[f32], isas: &[Isa]) -> Vec<Worst> {
     let exact: Vec<f64> = x.iter().map(|&x| function.exact(x)).collect();
     let mut y = vec![0.0; x.len()];
     let mut found = Vec::new();
-    for (_, enter) in sets {
-        enter(Apply {
-            function,
-            x,
-            y: &mut y,
-        });
+    for &isa in isas {
+        let apply = Apply { function, x, y: &mut y };
+        // SAFETY: the callers take `isas` from what is available.
+        unsafe { enter(isa, apply) };
         let mut worst = Worst::default();
         for ((&x, &y), &exact) in x.iter().zip(&y).zip(&exact) {
-            worst = worst.or(Worst {
-                ulp: error(y, exact),
-                x,
-            });
+            worst = worst.or(Worst { ulp: error(y, exact), x });
         }
         found.push(worst);
     }
@@ -210,32 +166,32 @@ fn sample() -> Vec<f32> {
     x
 }
 
+/// The sample; prints what it finds, and fails if that is above `bound` ulp anywhere.
 fn check(bound: f64, functions: &[Function]) {
     let x = sample();
-    let sets = instruction_sets();
+    let isas: Vec<Isa> = Isa::available().collect();
     let mut failures = 0;
     for &function in functions {
-        for (worst, (name, _)) in worst(function, &x, &sets).into_iter().zip(&sets) {
-            println!("{function:?} {name}: {:.3} ulp at {:e}", worst.ulp, worst.x);
+        for (worst, isa) in worst(function, &x, &isas).into_iter().zip(&isas) {
+            println!("{function:?} {}: {:.3} ulp at {:e}", isa.name(), worst.ulp, worst.x);
             failures += usize::from(worst.ulp > bound);
         }
     }
     assert_eq!(failures, 0, "above {bound} ulp, see the list");
 }
 
+/// Every f32, on two threads.
 fn exhaustive(functions: &[Function]) {
     const CHUNK: usize = 1 << 14;
     const CHUNKS: usize = (1 << 32) / CHUNK;
-    let sets = instruction_sets();
+    let isas: Vec<Isa> = Isa::available().collect();
     for &function in functions {
         let every_second = |first: usize| {
-            let mut found = vec![Worst::default(); sets.len()];
+            let mut found = vec![Worst::default(); isas.len()];
             for chunk in (first..CHUNKS).step_by(2) {
                 let start = (chunk * CHUNK) as u32;
-                let x: Vec<f32> = (0..CHUNK as u32)
-                    .map(|i| f32::from_bits(start + i))
-                    .collect();
-                for (found, new) in found.iter_mut().zip(worst(function, &x, &sets)) {
+                let x: Vec<f32> = (0..CHUNK as u32).map(|i| f32::from_bits(start + i)).collect();
+                for (found, new) in found.iter_mut().zip(worst(function, &x, &isas)) {
                     *found = found.or(new);
                 }
             }
@@ -243,14 +199,11 @@ fn exhaustive(functions: &[Function]) {
         };
         let (even, odd) = std::thread::scope(|scope| {
             let other = scope.spawn(|| every_second(1));
-            (
-                every_second(0),
-                other.join().expect("the thread does not panic"),
-            )
+            (every_second(0), other.join().expect("the thread does not panic"))
         });
-        for (((name, _), even), odd) in sets.iter().zip(even).zip(odd) {
+        for ((isa, even), odd) in isas.iter().zip(even).zip(odd) {
             let worst = even.or(odd);
-            println!("{function:?} {name}: {:.4} ulp at {:e}", worst.ulp, worst.x);
+            println!("{function:?} {}: {:.4} ulp at {:e}", isa.name(), worst.ulp, worst.x);
         }
     }
 }
@@ -260,7 +213,7 @@ const ALPHAS: [f32; 14] = [
     1.0,
     0.5,
     0.2,
-    0.7310586,
+    0.731_058_6,
     -1.3,
     3.1e4,
     1e-6,
@@ -308,18 +261,9 @@ fn tanh_is_within_its_bound() {
 
 #[test]
 fn erf_is_within_its_bound() {
-    check(
-        2.0,
-        &[Function::Erf {
-            alpha: 1.0,
-            shift: 0.0,
-        }],
-    );
+    check(2.0, &[Function::Erf { alpha: 1.0, shift: 0.0 }]);
     // Here `alpha * x + shift` is rounded too.
-    check(
-        2.5,
-        &SHIFTS.map(|(alpha, shift)| Function::Erf { alpha, shift }),
-    );
+    check(2.5, &SHIFTS.map(|(alpha, shift)| Function::Erf { alpha, shift }));
 }
 
 #[test]
@@ -336,10 +280,7 @@ fn exhaustive_tanh() {
 #[test]
 #[ignore = "minutes"]
 fn exhaustive_erf() {
-    exhaustive(&[Function::Erf {
-        alpha: 1.0,
-        shift: 0.0,
-    }]);
+    exhaustive(&[Function::Erf { alpha: 1.0, shift: 0.0 }]);
 }
 
 #[test]

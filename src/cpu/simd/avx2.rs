@@ -47,8 +47,6 @@ unsafe impl Simd for Avx2 {
             _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)));
         fn round(a: __m256) -> __m256 =
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
-        fn select_lt(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 =
-            _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
         fn fence_streams() -> () = _mm_sfence();
         fn prefetch(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
         fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
@@ -91,15 +89,15 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(p, mask(n)) }
     }
     #[inline(always)]
-    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: __m256, b: __m256) {
-        // SAFETY: the caller vouches for 16 elements at `p`, aligned where `STREAM`.
-        unsafe {
-            if STREAM {
-                _mm256_stream_ps(p, a);
-                _mm256_stream_ps(p.add(8), b);
-            } else {
-                _mm256_storeu_ps(p, a);
-                _mm256_storeu_ps(p.add(8), b);
+    unsafe fn store_f32_x4<const STREAM: bool>(self, p: *mut f32, v: [__m256; 4]) {
+        for j in 0..4 {
+            // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+            unsafe {
+                if STREAM {
+                    _mm256_stream_ps(p.add(8 * j), v[j]);
+                } else {
+                    _mm256_storeu_ps(p.add(8 * j), v[j]);
+                }
             }
         }
     }
@@ -123,9 +121,12 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_cvtph_ps(load_u16_part(p, n)) }
     }
     #[inline(always)]
-    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: __m256, b: __m256) {
-        // SAFETY: the caller vouches for 16 elements at `p`, aligned where `STREAM`.
-        unsafe { store_u16_x2::<STREAM>(p, _mm256_set_m128i(to_f16(b), to_f16(a))) }
+    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [__m256; 4]) {
+        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            store_u16_x2::<STREAM>(p, _mm256_set_m128i(to_f16(v[1]), to_f16(v[0])));
+            store_u16_x2::<STREAM>(p.add(16), _mm256_set_m128i(to_f16(v[3]), to_f16(v[2])));
+        }
     }
     #[inline(always)]
     unsafe fn store_f16_part(self, p: *mut u16, v: __m256, n: usize) {
@@ -137,10 +138,7 @@ unsafe impl Simd for Avx2 {
     unsafe fn load_bf16_x2(self, p: *const u16) -> [__m256; 2] {
         // SAFETY: the caller vouches for 16 elements at `p`.
         unsafe {
-            [
-                from_bf16(_mm_loadu_si128(p.cast())),
-                from_bf16(_mm_loadu_si128(p.add(8).cast())),
-            ]
+            [from_bf16(_mm_loadu_si128(p.cast())), from_bf16(_mm_loadu_si128(p.add(8).cast()))]
         }
     }
     #[inline(always)]
@@ -150,10 +148,7 @@ unsafe impl Simd for Avx2 {
             // Those at even places by a shift, those at odd places as they stand.
             let both = _mm256_loadu_si256(p.cast());
             let odd = _mm256_and_si256(both, _mm256_set1_epi32(0xffff_0000_u32 as i32));
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)),
-                _mm256_castsi256_ps(odd),
-            ]
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)), _mm256_castsi256_ps(odd)]
         }
     }
     #[inline(always)]
@@ -162,9 +157,12 @@ unsafe impl Simd for Avx2 {
         unsafe { from_bf16(load_u16_part(p, n)) }
     }
     #[inline(always)]
-    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: __m256, b: __m256) {
-        // SAFETY: the caller vouches for 16 elements at `p`, aligned where `STREAM`.
-        unsafe { store_u16_x2::<STREAM>(p, to_bf16_x2(a, b)) }
+    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [__m256; 4]) {
+        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            store_u16_x2::<STREAM>(p, to_bf16_x2(v[0], v[1]));
+            store_u16_x2::<STREAM>(p.add(16), to_bf16_x2(v[2], v[3]));
+        }
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: __m256, n: usize) {
@@ -289,10 +287,8 @@ unsafe fn round_bf16(v: __m256) -> __m256i {
 unsafe fn to_bf16_x2(a: __m256, b: __m256) -> __m256i {
     // SAFETY: see the module's head.
     unsafe {
-        let (a, b) = (
-            _mm256_srli_epi32::<16>(round_bf16(a)),
-            _mm256_srli_epi32::<16>(round_bf16(b)),
-        );
+        let (a, b) =
+            (_mm256_srli_epi32::<16>(round_bf16(a)), _mm256_srli_epi32::<16>(round_bf16(b)));
         // PACKUSDW works within 128-bit halves; the permutation puts them in order.
         _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b))
     }

@@ -12,7 +12,27 @@ use core::arch::x86_64::*;
 /// Proof of AVX-512 F, BW, DQ and VL (which imply FMA and F16C in practice, both asked for
 /// here too), and of AVX512-BF16 where `BF16`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<const BF16: bool>(());
+pub(crate) struct Avx512<const BF16: bool> {
+    /// [`SPREAD`] and the places that it fills, the upper half of every lane; used where `BF16`.
+    spread: [__m512i; 2],
+    upper: __mmask32,
+}
+
+impl<const BF16: bool> Avx512<BF16> {
+    /// # Safety
+    /// The processor must have the features that the type stands for.
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        // Hidden from the compiler, which would take a permutation that it knows apart into a
+        // widening and a shift: twice the instructions.
+        let ([first, last], upper) = core::hint::black_box((&SPREAD, 0xaaaa_aaaa));
+        // SAFETY: the arrays are 64 bytes long.
+        let spread = unsafe {
+            [_mm512_loadu_si512(first.as_ptr().cast()), _mm512_loadu_si512(last.as_ptr().cast())]
+        };
+        Self { spread, upper }
+    }
+}
 
 /// Runs `kernel` compiled for AVX-512.
 ///
@@ -20,7 +40,8 @@ pub(crate) struct Avx512<const BF16: bool>(());
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512::<false>(()))
+    // SAFETY: the same contract.
+    kernel.run(unsafe { Avx512::<false>::new() })
 }
 
 /// Runs `kernel` compiled for AVX-512 with AVX512-BF16.
@@ -29,7 +50,8 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
 pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512::<true>(()))
+    // SAFETY: the same contract.
+    kernel.run(unsafe { Avx512::<true>::new() })
 }
 
 /// The mask of the first `n` lanes, `n <= 16`.
@@ -77,8 +99,6 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 _mm512_set1_epi32(i32::MIN),
             ))
         };
-        fn select_lt(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 =
-            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x);
         fn lookup(table: &[f32; 32], index: __m512i) -> __m512 = {
             let low = _mm512_loadu_ps(table.as_ptr());
             let high = _mm512_loadu_ps(table.as_ptr().add(16));
@@ -106,15 +126,15 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_maskz_loadu_ps(mask(n), p) }
     }
     #[inline(always)]
-    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: __m512, b: __m512) {
-        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
-        unsafe {
-            if STREAM {
-                _mm512_stream_ps(p, a);
-                _mm512_stream_ps(p.add(16), b);
-            } else {
-                _mm512_storeu_ps(p, a);
-                _mm512_storeu_ps(p.add(16), b);
+    unsafe fn store_f32_x4<const STREAM: bool>(self, p: *mut f32, v: [__m512; 4]) {
+        for j in 0..4 {
+            // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
+            unsafe {
+                if STREAM {
+                    _mm512_stream_ps(p.add(16 * j), v[j]);
+                } else {
+                    _mm512_storeu_ps(p.add(16 * j), v[j]);
+                }
             }
         }
     }
@@ -128,10 +148,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn load_f16_x2(self, p: *const u16) -> [__m512; 2] {
         // SAFETY: the caller vouches for 32 elements at `p`.
         unsafe {
-            let (a, b) = (
-                _mm256_loadu_si256(p.cast()),
-                _mm256_loadu_si256(p.add(16).cast()),
-            );
+            let (a, b) = (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(16).cast()));
             [_mm512_cvtph_ps(a), _mm512_cvtph_ps(b)]
         }
     }
@@ -141,9 +158,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p.cast())) }
     }
     #[inline(always)]
-    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: __m512, b: __m512) {
-        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
-        unsafe { store_u16_x2::<STREAM>(p, to_f16(a), to_f16(b)) }
+    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [__m512; 4]) {
+        // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            store_u16_x2::<STREAM>(p, to_f16(v[0]), to_f16(v[1]));
+            store_u16_x2::<STREAM>(p.add(32), to_f16(v[2]), to_f16(v[3]));
+        }
     }
     #[inline(always)]
     unsafe fn store_f16_part(self, p: *mut u16, v: __m512, n: usize) {
@@ -160,8 +180,16 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 // processors with this extension it costs no more than the widening alone.
                 let both = _mm512_loadu_si512(p.cast());
                 [
-                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(ODD, order(0), both)),
-                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(ODD, order(16), both)),
+                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+                        self.upper,
+                        self.spread[0],
+                        both,
+                    )),
+                    _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+                        self.upper,
+                        self.spread[1],
+                        both,
+                    )),
                 ]
             } else {
                 [
@@ -178,10 +206,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             // Those at even places by a shift, those at odd places as they stand.
             let both = _mm512_loadu_si512(p.cast());
             let odd = _mm512_and_si512(both, _mm512_set1_epi32(0xffff_0000_u32 as i32));
-            [
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)),
-                _mm512_castsi512_ps(odd),
-            ]
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
         }
     }
     #[inline(always)]
@@ -190,18 +215,21 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { from_bf16(_mm256_maskz_loadu_epi16(mask(n), p.cast())) }
     }
     #[inline(always)]
-    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: __m512, b: __m512) {
-        // SAFETY: the caller vouches for 32 elements at `p`, aligned where `STREAM`.
+    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [__m512; 4]) {
+        // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
         unsafe {
-            if BF16 && !any_subnormal(a, b) {
-                let both: __m512i = core::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
-                if STREAM {
-                    _mm512_stream_si512(p.cast(), both);
+            for j in [0, 2] {
+                let p = p.add(16 * j);
+                if BF16 && !any_tiny(v) {
+                    let both = core::mem::transmute(_mm512_cvtne2ps_pbh(v[j + 1], v[j]));
+                    if STREAM {
+                        _mm512_stream_si512(p.cast(), both);
+                    } else {
+                        _mm512_storeu_si512(p.cast(), both);
+                    }
                 } else {
-                    _mm512_storeu_si512(p.cast(), both);
+                    store_u16_x2::<STREAM>(p, to_bf16(v[j]), to_bf16(v[j + 1]));
                 }
-            } else {
-                store_u16_x2::<STREAM>(p, to_bf16(a), to_bf16(b));
             }
         }
     }
@@ -221,10 +249,7 @@ unsafe fn store_u16_x2<const STREAM: bool>(p: *mut u16, a: __m256i, b: __m256i) 
     // SAFETY: see above for the memory and the module's head for the features.
     unsafe {
         if STREAM {
-            _mm512_stream_si512(
-                p.cast(),
-                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b),
-            );
+            _mm512_stream_si512(p.cast(), _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b));
         } else {
             _mm256_storeu_si256(p.cast(), a);
             _mm256_storeu_si256(p.add(16).cast(), b);
@@ -238,20 +263,17 @@ unsafe fn to_f16(v: __m512) -> __m256i {
     unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) }
 }
 
-/// The upper halves of all lanes of 32 bits.
-const ODD: __mmask32 = 0xaaaa_aaaa;
+/// Permutations of 16-bit elements that bring the first sixteen, and the last, to odd places.
+static SPREAD: [[i16; 32]; 2] = [spread(0), spread(16)];
 
-/// The permutation of 16-bit elements that puts those from `first` on into the upper halves.
-#[inline(always)]
-unsafe fn order(first: i16) -> __m512i {
+const fn spread(first: i16) -> [i16; 32] {
     let mut order = [0; 32];
     let mut lane = 0;
     while lane < 16 {
         order[2 * lane + 1] = first + lane as i16;
         lane += 1;
     }
-    // SAFETY: the array is 64 bytes; features: the module's head.
-    unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
+    order
 }
 
 #[inline(always)]
@@ -275,10 +297,17 @@ unsafe fn to_bf16(v: __m512) -> __m256i {
     }
 }
 
-/// Whether some lane is subnormal: the one case that VCVTNE2PS2BF16 gets wrong (it gives 0).
+/// Whether some lane is 0 or subnormal. The conversion to bfloat16 makes 0 of subnormal numbers;
+/// zeros are taken along because one comparison of the least magnitude finds both.
 #[inline(always)]
-unsafe fn any_subnormal(a: __m512, b: __m512) -> bool {
-    const DENORMAL: i32 = 0x20;
+unsafe fn any_tiny(v: [__m512; 4]) -> bool {
+    /// The operation of VRANGEPS: the smaller magnitude, with its sign cleared.
+    const LEAST_MAGNITUDE: i32 = 0b1010;
     // SAFETY: see the module's head.
-    unsafe { (_mm512_fpclass_ps_mask::<DENORMAL>(a) | _mm512_fpclass_ps_mask::<DENORMAL>(b)) != 0 }
+    unsafe {
+        let left = _mm512_range_ps::<LEAST_MAGNITUDE>(v[0], v[1]);
+        let right = _mm512_range_ps::<LEAST_MAGNITUDE>(v[2], v[3]);
+        let least = _mm512_range_ps::<LEAST_MAGNITUDE>(left, right);
+        _mm512_cmp_ps_mask::<_CMP_LT_OQ>(least, _mm512_set1_ps(f32::MIN_POSITIVE)) != 0
+    }
 }

@@ -6,6 +6,9 @@ use half::{bf16, f16};
 /// An element type as the kernels see it. The methods are those of [`Simd`] for the type,
 /// with their contracts.
 pub(crate) trait Storage: Copy + 'static {
+    /// Bits of the significand, the implied one included. A result that will be rounded to few
+    /// of them need not be exact to 24.
+    const DIGITS: u32;
     /// # Safety
     /// `p` must be valid for reads of `2 * S::LANES` elements.
     unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
@@ -18,16 +21,18 @@ pub(crate) trait Storage: Copy + 'static {
     /// `p` must be valid for reads of `n <= S::LANES` elements.
     unsafe fn load_part<S: Simd>(s: S, p: *const Self, n: usize) -> S::F;
     /// # Safety
-    /// `p` must be valid for writes of `2 * S::LANES` elements, and 64-byte aligned where `STREAM`.
-    unsafe fn store_x2<S: Simd, const STREAM: bool>(s: S, p: *mut Self, a: S::F, b: S::F);
+    /// `p` must be valid for writes of `4 * S::LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]);
     /// # Safety
     /// `p` must be valid for writes of `n <= S::LANES` elements.
     unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize);
 }
 
 macro_rules! storage {
-    ($ty:ty, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x2:ident, $store_part:ident) => {
+    ($ty:ty, $digits:literal, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x4:ident, $store_part:ident) => {
         impl Storage for $ty {
+            const DIGITS: u32 = $digits;
+
             #[inline(always)]
             unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2] {
                 // SAFETY: the same contract.
@@ -44,9 +49,9 @@ macro_rules! storage {
                 unsafe { s.$load_part(p.cast(), n) }
             }
             #[inline(always)]
-            unsafe fn store_x2<S: Simd, const STREAM: bool>(s: S, p: *mut Self, a: S::F, b: S::F) {
+            unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]) {
                 // SAFETY: the same contract.
-                unsafe { s.$store_x2::<STREAM>(p.cast(), a, b) }
+                unsafe { s.$store_x4::<STREAM>(p.cast(), v) }
             }
             #[inline(always)]
             unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize) {
@@ -57,27 +62,14 @@ macro_rules! storage {
     };
 }
 
-storage!(
-    f32,
-    load_f32_x2,
-    load_f32_x2,
-    load_f32_part,
-    store_f32_x2,
-    store_f32_part
-);
-storage!(
-    f16,
-    load_f16_x2,
-    load_f16_x2,
-    load_f16_part,
-    store_f16_x2,
-    store_f16_part
-);
+storage!(f32, 24, load_f32_x2, load_f32_x2, load_f32_part, store_f32_x4, store_f32_part);
+storage!(f16, 11, load_f16_x2, load_f16_x2, load_f16_part, store_f16_x4, store_f16_part);
 storage!(
     bf16,
+    8,
     load_bf16_x2,
     load_bf16_x2_unordered,
     load_bf16_part,
-    store_bf16_x2,
+    store_bf16_x4,
     store_bf16_part
 );

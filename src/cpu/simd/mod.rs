@@ -78,8 +78,6 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `a * 2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
     fn mul_exp2(self, a: Self::F, n: Self::F) -> Self::F;
-    /// Lane by lane, `if a < b { x } else { y }`; a NaN compares false.
-    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
     /// Lane by lane, the larger of `bits of a >> SHIFT` and `floor` (`a` must not be negative).
     fn table_index<const SHIFT: u32>(self, a: Self::F, floor: u32) -> Self::I;
     /// Lane by lane, `table[index % 32]`.
@@ -106,11 +104,11 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
     unsafe fn load_f32_part(self, p: *const f32, n: usize) -> Self::F;
-    /// Stores two vectors as f32, rounded to nearest even; past the caches where `STREAM`.
+    /// Stores four vectors as f32, rounded to nearest even; past the caches where `STREAM`.
     ///
     /// # Safety
-    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
-    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: Self::F, b: Self::F);
+    /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_f32_x4<const STREAM: bool>(self, p: *mut f32, v: [Self::F; 4]);
     /// Stores the first `n <= LANES` lanes as f32, rounded to nearest even.
     ///
     /// # Safety
@@ -127,11 +125,11 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
     unsafe fn load_f16_part(self, p: *const u16, n: usize) -> Self::F;
-    /// Stores two vectors as IEEE binary16, rounded to nearest even; past the caches where `STREAM`.
+    /// Stores four vectors as IEEE binary16, rounded to nearest even; past the caches where `STREAM`.
     ///
     /// # Safety
-    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
-    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: Self::F, b: Self::F);
+    /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [Self::F; 4]);
     /// Stores the first `n <= LANES` lanes as IEEE binary16, rounded to nearest even.
     ///
     /// # Safety
@@ -154,11 +152,11 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for reads of `n` elements, and `n <= LANES`.
     unsafe fn load_bf16_part(self, p: *const u16, n: usize) -> Self::F;
-    /// Stores two vectors as bfloat16, rounded to nearest even; past the caches where `STREAM`.
+    /// Stores four vectors as bfloat16, rounded to nearest even; past the caches where `STREAM`.
     ///
     /// # Safety
-    /// `p` must be valid for writes of `2 * LANES` elements, and 64-byte aligned where `STREAM`.
-    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: Self::F, b: Self::F);
+    /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
+    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [Self::F; 4]);
     /// Stores the first `n <= LANES` lanes as bfloat16, rounded to nearest even.
     ///
     /// # Safety

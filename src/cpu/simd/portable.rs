@@ -97,10 +97,6 @@ unsafe impl Simd for Portable {
         (a + n * f32x8::ZERO) * power
     }
     #[inline(always)]
-    fn select_lt(self, a: f32x8, b: f32x8, x: f32x8, y: f32x8) -> f32x8 {
-        a.simd_lt(b).bitselect(x, y)
-    }
-    #[inline(always)]
     fn table_index<const SHIFT: u32>(self, a: f32x8, floor: u32) -> [u32; 8] {
         let mut index: [u32; 8] = cast(a);
         for i in &mut index {
@@ -148,12 +144,9 @@ unsafe impl Simd for Portable {
         f32x8::new(unsafe { read_part(p, n) })
     }
     #[inline(always)]
-    unsafe fn store_f32_x2<const STREAM: bool>(self, p: *mut f32, a: f32x8, b: f32x8) {
-        // SAFETY: the caller vouches for 16 elements at `p`.
-        unsafe {
-            p.cast::<[[f32; 8]; 2]>()
-                .write_unaligned([a.to_array(), b.to_array()])
-        }
+    unsafe fn store_f32_x4<const STREAM: bool>(self, p: *mut f32, v: [f32x8; 4]) {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe { p.cast::<[[f32; 8]; 4]>().write_unaligned(v.map(|v| v.to_array())) }
     }
     #[inline(always)]
     unsafe fn store_f32_part(self, p: *mut f32, v: f32x8, n: usize) {
@@ -173,12 +166,9 @@ unsafe impl Simd for Portable {
         from_f16(unsafe { read_part(p, n) })
     }
     #[inline(always)]
-    unsafe fn store_f16_x2<const STREAM: bool>(self, p: *mut u16, a: f32x8, b: f32x8) {
-        // SAFETY: the caller vouches for 16 elements at `p`.
-        unsafe {
-            p.cast::<[[u16; 8]; 2]>()
-                .write_unaligned([to_f16(a), to_f16(b)])
-        }
+    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(|v| to_f16(v))) }
     }
     #[inline(always)]
     unsafe fn store_f16_part(self, p: *mut u16, v: f32x8, n: usize) {
@@ -205,12 +195,9 @@ unsafe impl Simd for Portable {
         from_bf16(unsafe { read_part(p, n) })
     }
     #[inline(always)]
-    unsafe fn store_bf16_x2<const STREAM: bool>(self, p: *mut u16, a: f32x8, b: f32x8) {
-        // SAFETY: the caller vouches for 16 elements at `p`.
-        unsafe {
-            p.cast::<[[u16; 8]; 2]>()
-                .write_unaligned([to_bf16(a), to_bf16(b)])
-        }
+    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(|v| to_bf16(v))) }
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: f32x8, n: usize) {
