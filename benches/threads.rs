@@ -12,7 +12,9 @@ const CHANNELS: usize = 4096;
 
 fn main() {
     let threads = rayon::current_num_threads();
-    println!("serial time / time with {threads} threads, f32, rows of {CHANNELS} channels, median of 15");
+    println!(
+        "serial time / time with {threads} threads, f32, rows of {CHANNELS} channels, median of 15"
+    );
     print!("{:>10}", "elements");
     for norm in Norm::DEFAULTS {
         print!("{:>12}", norm.name());

@@ -43,7 +43,7 @@ mod sealed {
     impl Sealed for half::bf16 {}
 }
 
-/// A type that tensors can be made of: `f32`, [`f16`] or [`bf16`].
+/// A type that tensors can be made of: `f32`, [`f16`](struct@f16) or [`bf16`].
 pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Its run-time name.
     const TYPE: ElementType;

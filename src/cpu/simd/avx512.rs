@@ -221,7 +221,10 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             for j in [0, 2] {
                 let p = p.add(16 * j);
                 if BF16 && !any_tiny(v) {
-                    let both = core::mem::transmute(_mm512_cvtne2ps_pbh(v[j + 1], v[j]));
+                    let both = core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+                        v[j + 1],
+                        v[j],
+                    ));
                     if STREAM {
                         _mm512_stream_si512(p.cast(), both);
                     } else {

@@ -168,7 +168,7 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
         // SAFETY: the caller vouches for 32 elements at `p`.
-        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(|v| to_f16(v))) }
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(to_f16)) }
     }
     #[inline(always)]
     unsafe fn store_f16_part(self, p: *mut u16, v: f32x8, n: usize) {
@@ -197,7 +197,7 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
         // SAFETY: the caller vouches for 32 elements at `p`.
-        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(|v| to_bf16(v))) }
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(to_bf16)) }
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: f32x8, n: usize) {
