@@ -88,4 +88,94 @@ pub enum Error {
         /// The variable's value.
         given: String,
     },
+    /// No CUDA driver on this machine.
+    #[cfg(feature = "cuda")]
+    #[error("no CUDA driver: {library} could not be loaded: {reason}")]
+    DriverMissing {
+        /// The library looked for.
+        library: &'static str,
+        /// What the loader said.
+        reason: String,
+    },
+    /// A CUDA driver that cannot load this crate's kernels.
+    #[cfg(feature = "cuda")]
+    #[error("the CUDA driver supports CUDA {}.{}; {}.{} (driver R535) is needed",
+        given / 1000, given % 1000 / 10, wanted / 1000, wanted % 1000 / 10)]
+    DriverTooOld {
+        /// The newest CUDA version that the driver supports, as 1000 major + 10 minor.
+        given: u32,
+        /// The version that is needed, in the same form.
+        wanted: u32,
+    },
+    /// A device older than this crate's kernels.
+    #[cfg(feature = "cuda")]
+    #[error("the device has compute capability {}.{}; {}.{} is needed", given.0, given.1, wanted.0, wanted.1)]
+    DeviceTooOld {
+        /// The device's compute capability.
+        given: (u32, u32),
+        /// The lowest that will do.
+        wanted: (u32, u32),
+    },
+    /// A failed call of the CUDA driver. It may be the report of an earlier kernel's failure.
+    #[cfg(feature = "cuda")]
+    #[error("{call} failed: {name} ({code}){detail}")]
+    Driver {
+        /// The function called.
+        call: &'static str,
+        /// The error's number.
+        code: u32,
+        /// The error's name, as the driver gives it.
+        name: String,
+        /// What more is known, led in by `: `, or nothing.
+        detail: String,
+    },
+    /// No CUDA context is current on the calling thread.
+    #[cfg(feature = "cuda")]
+    #[error("no CUDA context is current on this thread")]
+    NoContext,
+    /// A function whose kernels were not asked for when the device was opened.
+    #[cfg(feature = "cuda")]
+    #[error("the kernels of {name} are not loaded; name it when the device is opened")]
+    NotLoaded {
+        /// The function.
+        name: &'static str,
+    },
+    /// An address of device memory that is not a multiple of the element's size.
+    #[cfg(feature = "cuda")]
+    #[error(
+        "{what} is at {address:#x}; it must be a multiple of its element's {wanted} bytes, and not 0"
+    )]
+    Address {
+        /// Which tensor.
+        what: &'static str,
+        /// Its address.
+        address: u64,
+        /// Bytes of an element.
+        wanted: usize,
+    },
+    /// An address that the device cannot reach.
+    #[cfg(feature = "cuda")]
+    #[error("{what} is at {address:#x}, which is no memory that CUDA knows")]
+    NotDeviceMemory {
+        /// Which tensor.
+        what: &'static str,
+        /// Its address.
+        address: u64,
+    },
+    /// Device memory that belongs to another context than the kernels.
+    #[cfg(feature = "cuda")]
+    #[error("{what} is at {address:#x}, in another CUDA context")]
+    OtherContext {
+        /// Which tensor.
+        what: &'static str,
+        /// Its address.
+        address: u64,
+    },
+    /// An output that shares memory with something that is read, other than in place.
+    #[cfg(feature = "cuda")]
+    #[error("output overlaps {what}; it must be apart from it, or the input itself")]
+    Overlap {
+        /// What it overlaps.
+        what: &'static str,
+    },
 }

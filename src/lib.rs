@@ -51,6 +51,8 @@
 //! lesser one.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod element;
 mod error;
 mod forward;

@@ -14,7 +14,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Checks that the shape is one, and gives the number of elements it reaches over.
-    fn span<T>(self, what: &'static str) -> Result<usize, Error> {
+    pub(crate) fn span(self, what: &'static str, element_size: usize) -> Result<usize, Error> {
         let Self { rows, channels, stride } = self;
         if channels == 0 {
             return Err(Error::NoChannels { what });
@@ -25,7 +25,7 @@ impl Layout {
         if rows == 0 {
             return Ok(0);
         }
-        let bytes = rows.checked_mul(stride).and_then(|n| n.checked_mul(size_of::<T>()));
+        let bytes = rows.checked_mul(stride).and_then(|n| n.checked_mul(element_size));
         match bytes {
             Some(bytes) if bytes <= isize::MAX as usize => Ok((rows - 1) * stride + channels),
             _ => Err(Error::TooLarge { what, rows, stride }),
@@ -33,12 +33,12 @@ impl Layout {
     }
 
     fn check_dense<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
-        let wanted = self.span::<T>(what)?;
+        let wanted = self.span(what, size_of::<T>())?;
         if given == wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
     }
 
     fn check_strided<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
-        let wanted = self.span::<T>(what)?;
+        let wanted = self.span(what, size_of::<T>())?;
         if given >= wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
     }
 }

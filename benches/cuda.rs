@@ -1,0 +1,264 @@
+//! The CUDA kernels on a real device: time per call, beside a copy of the same bytes and an empty
+//! kernel in the same run. Writes one JSON line per measurement to standard output.
+//!
+//!     cargo bench --features cuda --bench cuda [-- --quick] > ours.jsonl
+//!
+//! Large tensors are 256 MiB each, small ones rotate over more than four times the L2 cache, so
+//! that every call finds its data in memory. Calls are replayed from a graph and timed with
+//! events; the time is the median of the replays.
+
+#[path = "../tests/cuda_common/gpu.rs"]
+mod gpu;
+
+use cudarc::driver::sys;
+use dynorm::cuda::{DeviceRows, Forward};
+use dynorm::{ElementType, Norm};
+use gpu::{Gpu, Memory};
+use std::time::Instant;
+use std::{env, ptr};
+
+const REPLAYS: usize = 11;
+
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    Full,
+    /// Three widths.
+    Quick,
+    /// So little that it says nothing, to try the program.
+    Smoke,
+}
+
+impl Extent {
+    /// Bytes of x where bandwidth is measured.
+    fn large(self) -> usize {
+        if self == Self::Smoke { 64 << 10 } else { 256 << 20 }
+    }
+
+    fn wide(self) -> &'static [usize] {
+        const ALL: [usize; 13] =
+            [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
+        match self {
+            Self::Full => &ALL,
+            Self::Quick => &[128, 4096, 65_536],
+            Self::Smoke => &[128],
+        }
+    }
+
+    fn narrow(self) -> &'static [usize] {
+        match self {
+            Self::Full => &[4096, 7168, 8192],
+            Self::Quick => &[4096],
+            Self::Smoke => &[128],
+        }
+    }
+}
+
+/// Which operands a call has, as the function's models have them.
+#[derive(Clone, Copy, PartialEq)]
+enum Operands {
+    None,
+    Weight,
+    WeightAndBias,
+}
+
+impl Operands {
+    fn of(norm: Norm) -> [Self; 2] {
+        let usual = match norm {
+            Norm::RmsNorm { .. } => Self::Weight,
+            _ => Self::WeightAndBias,
+        };
+        [usual, Self::None]
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Weight => "weight",
+            Self::WeightAndBias => "weight+bias",
+        }
+    }
+}
+
+/// One tensor shape and where its tensors are.
+#[derive(Clone, Copy)]
+struct Shape {
+    element: ElementType,
+    rows: usize,
+    channels: usize,
+}
+
+impl Shape {
+    fn bytes(self) -> usize {
+        self.rows * self.channels * self.element.size()
+    }
+
+    fn row_bytes(self) -> usize {
+        self.channels * self.element.size()
+    }
+
+    /// The call on tensors that lie one behind the other from `address` on.
+    fn call(self, norm: Norm, operands: Operands, address: u64) -> Forward {
+        let Self { element, rows, channels } = self;
+        let at = |offset: usize| address + offset as u64;
+        let view = |address| DeviceRows::new(address, element, rows, channels).unwrap();
+        let mut call = Forward::new(norm, view(at(0)), view(at(self.bytes())));
+        if operands != Operands::None {
+            call = call.weight(at(2 * self.bytes()), element);
+        }
+        if operands == Operands::WeightAndBias {
+            call = call.bias(at(2 * self.bytes() + self.row_bytes()), element);
+        }
+        call
+    }
+
+    /// Bytes of all tensors of a call.
+    fn footprint(self) -> usize {
+        (2 * self.bytes() + 2 * self.row_bytes()).next_multiple_of(256)
+    }
+}
+
+/// Median microseconds of one of `count` pieces of work, replayed from a graph.
+fn median(gpu: &Gpu, count: usize, work: impl Fn(&Gpu, usize)) -> f64 {
+    let graph = gpu.capture(|gpu| (0..count).for_each(|i| work(gpu, i)));
+    gpu.replay(&graph);
+    gpu.synchronize();
+    let mut times: Vec<_> = (0..REPLAYS).map(|_| gpu.time(|gpu| gpu.replay(&graph))).collect();
+    times.sort_by(f64::total_cmp);
+    times[REPLAYS / 2] / count as f64
+}
+
+/// One line of results. `bytes` are those that have to be moved.
+fn report(kind: &str, name: &str, operands: &str, shape: Shape, us: f64, bytes: usize) {
+    println!(
+        "{{\"kind\":\"{kind}\",\"who\":\"dynorm\",\"function\":\"{name}\",\"operands\":\"{operands}\",\
+         \"type\":\"{}\",\"rows\":{},\"channels\":{},\"us\":{us:.3},\"gb_per_s\":{:.1}}}",
+        shape.element.name(),
+        shape.rows,
+        shape.channels,
+        bytes as f64 / us / 1000.0,
+    );
+}
+
+fn bandwidth(gpu: &Gpu, extent: Extent) {
+    let large = extent.large();
+    let memory = Memory::new(2 * large + (4 << 20));
+    memory.fill(0x3c);
+    for element in [ElementType::Bf16, ElementType::F32] {
+        for &channels in extent.wide() {
+            let shape = Shape { element, rows: large / (channels * element.size()), channels };
+            let moved = 2 * shape.bytes();
+            let copied = median(gpu, 4, |gpu, _| {
+                gpu.copy(memory.address, memory.address + large as u64, shape.bytes());
+            });
+            report("bandwidth", "copy", "none", shape, copied, moved);
+            for norm in Norm::DEFAULTS {
+                for operands in Operands::of(norm) {
+                    let call = shape.call(norm, operands, memory.address);
+                    let us = median(gpu, 4, |gpu, _| gpu.launch(&call));
+                    report("bandwidth", norm.name(), operands.name(), shape, us, moved);
+                }
+            }
+            let dyt = Norm::DEFAULTS[2];
+            let call = shape.call(dyt, Operands::WeightAndBias, memory.address).fast_tanh(true);
+            let us = median(gpu, 4, |gpu, _| gpu.launch(&call));
+            report("bandwidth", "dyt fast", "weight+bias", shape, us, moved);
+        }
+    }
+}
+
+fn latency(gpu: &Gpu, extent: Extent) {
+    let arena = Memory::new(5 * gpu.l2_bytes());
+    arena.fill(0x3c);
+    let empty = Empty::load();
+    let nothing = Shape { element: ElementType::Bf16, rows: 0, channels: 0 };
+    report(
+        "latency",
+        "empty kernel",
+        "none",
+        nothing,
+        median(gpu, 1000, |gpu, _| empty.launch(gpu)),
+        0,
+    );
+    let shapes =
+        extent.narrow().iter().flat_map(|channels| [1, 8, 64].map(|rows| (*channels, rows)));
+    for (channels, rows) in shapes {
+        let shape = Shape { element: ElementType::Bf16, rows, channels };
+        // As many calls as it takes to come back to the first one's memory.
+        let places = arena.bytes / shape.footprint();
+        let at = |i: usize| arena.address + (i % places * shape.footprint()) as u64;
+        for norm in Norm::DEFAULTS {
+            let operands = Operands::of(norm)[0];
+            for (kind, count, programmatic) in [
+                ("latency", places, false),
+                ("latency, programmatic", places, true),
+                ("latency, warm", 1000, false),
+            ] {
+                let us = median(gpu, count, |gpu, i| {
+                    let place = if kind.ends_with("warm") { arena.address } else { at(i) };
+                    gpu.launch(&shape.call(norm, operands, place).programmatic(programmatic));
+                });
+                report(kind, norm.name(), operands.name(), shape, us, 2 * shape.bytes());
+            }
+            let call = shape.call(norm, operands, arena.address);
+            let calls = 200;
+            gpu.synchronize();
+            let start = Instant::now();
+            (0..calls).for_each(|_| gpu.launch(&call));
+            let host = start.elapsed().as_secs_f64() * 1e6 / f64::from(calls);
+            gpu.synchronize();
+            report("host time of a call", norm.name(), operands.name(), shape, host, 0);
+        }
+    }
+}
+
+/// A kernel that does nothing.
+struct Empty(sys::CUfunction);
+
+impl Empty {
+    fn load() -> Self {
+        let ptx =
+            c".version 8.2\n.target sm_80\n.address_size 64\n.visible .entry empty() { ret; }\n";
+        let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: a context is current; the text and the name end with a 0.
+        let results = unsafe {
+            [
+                sys::cuModuleLoadData(&mut module, ptx.as_ptr().cast()),
+                sys::cuModuleGetFunction(&mut function, module, c"empty".as_ptr()),
+            ]
+        };
+        assert_eq!(results, [sys::CUresult::CUDA_SUCCESS; 2]);
+        Self(function)
+    }
+
+    fn launch(&self, gpu: &Gpu) {
+        let (stream, none) = (gpu.stream().cast(), ptr::null_mut());
+        // SAFETY: the kernel has no arguments.
+        let result = unsafe {
+            sys::cuLaunchKernel(self.0, 1, 1, 1, 32, 1, 1, 0, stream, none, ptr::null_mut())
+        };
+        assert_eq!(result, sys::CUresult::CUDA_SUCCESS);
+    }
+}
+
+fn main() {
+    let asked = |wanted: &str| env::args().any(|argument| argument == wanted);
+    let extent = match (asked("--smoke"), asked("--quick")) {
+        (true, _) => Extent::Smoke,
+        (false, true) => Extent::Quick,
+        (false, false) => Extent::Full,
+    };
+    // `cargo bench -- --test` and `cargo test --benches` only want to know that it runs.
+    if asked("--test") {
+        return;
+    }
+    let Some(gpu) = Gpu::open() else { return };
+    let (major, minor) = gpu.device.capability();
+    let (driver_major, driver_minor) = dynorm::cuda::Device::driver_version().unwrap();
+    println!(
+        "{{\"kind\":\"machine\",\"device\":\"{}\",\"capability\":\"{major}.{minor}\",\"driver\":\"{driver_major}.{driver_minor}\"}}",
+        gpu.device.name().unwrap(),
+    );
+    bandwidth(&gpu, extent);
+    latency(&gpu, extent);
+}

@@ -1,0 +1,48 @@
+// Sums over the threads that work on a row together.
+#pragma once
+
+#include "args.cuh"
+
+constexpr u32 LANES = 32;
+constexpr u32 MAX_WARPS = 16;
+
+// `threads` neighbouring threads: a power of two up to a warp, or whole warps, then all of the
+// block. The order of a sum depends on their number alone.
+struct Group {
+    u32 threads;
+    // Consecutive sums use different memory, so that one barrier each is enough: whoever writes
+    // to a half again has passed the barrier of the sum between, and so has everyone read it.
+    u32 half = 0;
+
+    MEMBER explicit Group(u32 threads) : threads(threads) {}
+
+    // Sums of each of N values, given to every thread.
+    template <u32 N> MEMBER void sum(float (&value)[N]) {
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            for (u32 mask = (threads < LANES ? threads : LANES) / 2; mask > 0; mask /= 2) {
+                value[i] += shuffle_xor(value[i], mask);
+            }
+        }
+        if (threads <= LANES) return;
+        SHARED(float, partial, 2 * 2 * MAX_WARPS);
+        static_assert(N <= 2, "two values have room");
+        float* mine = partial + half * 2 * MAX_WARPS;
+        half ^= 1;
+        const u32 lane = thread_index() % LANES, warp = thread_index() / LANES;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            if (lane == 0) mine[i * MAX_WARPS + warp] = value[i];
+        }
+        block_barrier();
+        // Both halves of a warp add the same: every lane ends with the sum.
+        const u32 from = lane % MAX_WARPS;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            value[i] = from < threads / LANES ? mine[i * MAX_WARPS + from] : 0.0f;
+            for (u32 mask = MAX_WARPS / 2; mask > 0; mask /= 2) {
+                value[i] += shuffle_xor(value[i], mask);
+            }
+        }
+    }
+};

@@ -1,0 +1,195 @@
+// What the kernels need of the machine, by name: memory accesses, conversions, shuffles,
+// barriers. All inline PTX is here. tests/cuda_host/device.h has a twin of each function, with
+// which the same kernels are compiled for the host.
+#pragma once
+
+#ifdef DYNORM_HOST
+#include "device.h"
+#else
+
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+
+#define DEVICE static __device__ __forceinline__
+#define MEMBER __device__ __forceinline__
+// `count` elements that the threads of a block share.
+#define SHARED(type, name, count) __shared__ type name[count]
+#define KERNEL(name, max_threads, min_blocks)                                                    \
+    extern "C" __global__ void __launch_bounds__(max_threads, min_blocks)                        \
+        name(const __grid_constant__ Args args)
+
+DEVICE u32 thread_index() { return threadIdx.x; }
+DEVICE u32 block_index() { return blockIdx.x; }
+DEVICE u32 block_threads() { return blockDim.x; }
+
+DEVICE u32 leading_zeros(u32 value) { return __clz(value); }
+
+DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
+DEVICE u32 as_bits(float value) { return __float_as_uint(value); }
+DEVICE float absolute(float a) { return fabsf(a); }
+DEVICE float with_sign_of(float a, float b) { return copysignf(a, b); }
+DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+// Rounded to nearest; right for 0, subnormals and infinity.
+DEVICE float rsqrt_exact(float a) { return __frsqrt_rn(a); }
+
+// Relative error 2^-23.
+DEVICE float reciprocal_fast(float a) {
+    float r;
+    asm("rcp.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
+    return r;
+}
+// Relative error 2^-22.9.
+DEVICE float rsqrt_fast(float a) {
+    float r;
+    asm("rsqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
+    return r;
+}
+// 2 ulp; subnormal results are 0.
+DEVICE float exp2_fast(float a) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
+    return r;
+}
+// Relative error 2^-11.
+DEVICE float tanh_fast(float a) {
+    float r;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
+    return r;
+}
+// Unlike fminf and fmaxf, these give NaN for NaN.
+DEVICE float min_nan(float a, float b) {
+    float r;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+DEVICE float max_nan(float a, float b) {
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
+DEVICE float f16_to_float(u32 low_half) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(static_cast<u16>(low_half)));
+    return r;
+}
+// Two values to one word, `low` in its lower half; to nearest even, NaN stays NaN.
+DEVICE u32 pack_f16(float low, float high) {
+    u32 r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+DEVICE u32 pack_bf16(float low, float high) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+// Keeps the compiler from reusing what it computed from `word` before: a row kept as it lay in
+// memory is widened once a pass, instead of being kept in twice the registers as well.
+DEVICE void forget(u32& word) { asm volatile("" : "+r"(word)); }
+
+// Accesses of 2 to 16 bytes at multiples of their size. Loads are volatile so that none moves
+// above `wait_for_previous_grid`.
+DEVICE u32 load_2(u64 address) {
+    u16 half;
+    asm volatile("ld.global.u16 %0, [%1];" : "=h"(half) : "l"(address));
+    return half;
+}
+DEVICE void load_4(u32* word, u64 address) {
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(word[0]) : "l"(address));
+}
+DEVICE void load_8(u32* word, u64 address) {
+    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(word[0]), "=r"(word[1])
+                 : "l"(address));
+}
+DEVICE void load_16(u32* word, u64 address) {
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
+                 : "l"(address));
+}
+// As above; what is not loaded keeps its value. Predicated, because branches would keep loads from
+// being in flight together.
+DEVICE void load_2_if(bool when, u32& word, u64 address) {
+    u16 half = 0;
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\t@p ld.global.u16 %0, [%1];\n\t}"
+                 : "+h"(half)
+                 : "l"(address), "r"(u32(when)));
+    if (when) word = half;
+}
+DEVICE void load_4_if(bool when, u32* word, u64 address) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\t@p ld.global.u32 %0, [%1];\n\t}"
+                 : "+r"(word[0])
+                 : "l"(address), "r"(u32(when)));
+}
+DEVICE void load_16_if(bool when, u32* word, u64 address) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %5, 0;\n\t"
+                 "@p ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
+                 : "+r"(word[0]), "+r"(word[1]), "+r"(word[2]), "+r"(word[3])
+                 : "l"(address), "r"(u32(when)));
+}
+
+DEVICE void store_2(u64 address, u32 word) {
+    asm volatile("st.global.u16 [%0], %1;" ::"l"(address), "h"(static_cast<u16>(word)) : "memory");
+}
+DEVICE void store_4(u64 address, const u32* word) {
+    asm volatile("st.global.u32 [%0], %1;" ::"l"(address), "r"(word[0]) : "memory");
+}
+DEVICE void store_8(u64 address, const u32* word) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1])
+                 : "memory");
+}
+DEVICE void store_16(u64 address, const u32* word) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(word[0]),
+                 "r"(word[1]), "r"(word[2]), "r"(word[3])
+                 : "memory");
+}
+// Brings the address's cache line into L2.
+DEVICE void prefetch(u64 address) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+// The value of the lane whose number differs in the bits of `mask`; all lanes take part.
+DEVICE float shuffle_xor(float value, u32 mask) {
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+DEVICE void block_barrier() { __syncthreads(); }
+
+#if __CUDA_ARCH__ >= 900
+// Programmatic dependent launch: what the previous kernel wrote may be read after the first;
+// the next kernel may start after the second. Without the launch attribute both do nothing.
+DEVICE void wait_for_previous_grid() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+DEVICE void allow_next_grid() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+
+// Volatile, so that they are read again where needed rather than kept in a register.
+DEVICE u32 cluster_index() {
+    u32 index;
+    asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+    return index;
+}
+DEVICE u32 cluster_rank() {
+    u32 rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+// What each thread of a cluster wrote before it arrives, all may read after they waited.
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// `own`, an address in this block's shared memory, as block `rank` of the cluster has it.
+DEVICE float read_shared_of(const float* own, u32 rank) {
+    float value;
+    asm volatile("{\n\t.reg .u32 a;\n\tmapa.shared::cluster.u32 a, %1, %2;\n\t"
+                 "ld.shared::cluster.f32 %0, [a];\n\t}"
+                 : "=f"(value)
+                 : "r"(static_cast<u32>(__cvta_generic_to_shared(own))), "r"(rank)
+                 : "memory");
+    return value;
+}
+#else
+DEVICE void wait_for_previous_grid() {}
+DEVICE void allow_next_grid() {}
+#endif
+
+#endif

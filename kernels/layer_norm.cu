@@ -1,0 +1,49 @@
+// LayerNorm: (x - mean) * rstd, rstd = 1 / sqrt(var + eps), population variance.
+// Parameters: eps, 1 / channels.
+#include "rows.cuh"
+
+struct LayerNorm {
+    // The mean is shift + rest. It is never formed: where it is many deviations from 0 the sum
+    // would lose the digits that matter.
+    struct Measure {
+        float shift;
+        float rest;
+        float deviations; // sum of the squared deviations from the mean
+    };
+    float shift, rstd, bias;
+
+    template <class Row> MEMBER static Measure measure(Row& row, Group& group, u32 channels) {
+        const float inverse = reciprocal_fast(float(channels));
+        Chains values;
+        row.each([&](u32 i, float x) { values.add(i, x); });
+        float sum[1] = {values.total()};
+        group.sum(sum);
+        // About this, which need not be the mean to the last digit, first and second moment.
+        const float shift = sum[0] * inverse;
+        Chains first, second;
+        row.each([&](u32 i, float x) {
+            first.add(i, x - shift);
+            second.add_square(i, x - shift);
+        });
+        float moments[2] = {first.total(), second.total()};
+        group.sum(moments);
+        const float rest = moments[0] * inverse;
+        return {shift, rest, multiply_add(-moments[0], rest, moments[1])};
+    }
+    // After Chan, Golub & LeVeque, with means relative to the first segment's shift.
+    MEMBER static void merge(Measure& into, float n, const Measure& more, float n_more) {
+        const float delta = ((more.shift - into.shift) + more.rest) - into.rest;
+        const float share = n_more * reciprocal_fast(n + n_more);
+        into.rest = multiply_add(delta, share, into.rest);
+        into.deviations += multiply_add(delta * delta, n * share, more.deviations);
+    }
+    MEMBER LayerNorm(const Measure& row, const Args& args) : shift(row.shift) {
+        // Rounding can take the deviations of a constant row below 0; NaN must pass.
+        const float deviations = row.deviations < 0.0f ? 0.0f : row.deviations;
+        rstd = rsqrt_exact(multiply_add(deviations, args.parameter[1], args.parameter[0]));
+        bias = -row.rest * rstd;
+    }
+    MEMBER float operator()(float x) const { return multiply_add(x - shift, rstd, bias); }
+};
+
+ROW_KERNELS(layer_norm, LayerNorm)

@@ -1,0 +1,26 @@
+// RMSNorm: x * rstd, rstd = 1 / sqrt(mean(x^2) + eps).
+// Parameters: eps, 1 / channels.
+#include "rows.cuh"
+
+struct RmsNorm {
+    struct Measure {
+        float squares;
+    };
+    float rstd;
+
+    template <class Row> MEMBER static Measure measure(Row& row, Group& group, u32) {
+        Chains squares;
+        row.each([&](u32 i, float x) { squares.add_square(i, x); });
+        float sum[1] = {squares.total()};
+        group.sum(sum);
+        return {sum[0]};
+    }
+    MEMBER static void merge(Measure& into, float, const Measure& more, float) {
+        into.squares += more.squares;
+    }
+    MEMBER RmsNorm(const Measure& row, const Args& args)
+        : rstd(rsqrt_exact(multiply_add(row.squares, args.parameter[1], args.parameter[0]))) {}
+    MEMBER float operator()(float x) const { return x * rstd; }
+};
+
+ROW_KERNELS(rms_norm, RmsNorm)

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Compiles kernels/*.cu to kernels/ptx/*.ptx with NVRTC, and checks the result with ptxas.
+
+    python3 -m venv .venv && .venv/bin/pip install -r scripts/ptx-requirements.txt
+    .venv/bin/python scripts/build_ptx.py           # rewrite kernels/ptx
+    .venv/bin/python scripts/build_ptx.py --check   # fail if the committed files differ
+    .venv/bin/python scripts/build_ptx.py --ptxas   # assemble the committed files, print registers
+
+No GPU and no CUDA installation is needed: compilers come from PyPI. NVRTC is pinned to CUDA 12.2,
+so that the PTX is version 8.2, which drivers from R535 on load; ptxas is 13.0, which knows every
+architecture up to sm_120.
+"""
+
+import argparse
+import ctypes
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+KERNELS = ROOT / "kernels"
+PTX = KERNELS / "ptx"
+# The PTX's architecture, and what it is assembled for: one file of the oldest serves up to the
+# next; sm_90 has clusters and programmatic dependent launch.
+TARGETS = {80: ["sm_80"], 90: ["sm_90", "sm_100", "sm_120"]}
+NVRTC_VERSION = (12, 2)
+
+
+def packages():
+    return pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+
+
+def find(pattern):
+    found = sorted(packages().glob(pattern))
+    if not found:
+        sys.exit(f"{pattern} is not under {packages()}: pip install -r scripts/ptx-requirements.txt")
+    return found[0]
+
+
+class Nvrtc:
+    """The few calls of NVRTC that compile one file."""
+
+    def __init__(self):
+        self.lib = ctypes.CDLL(str(find("cuda_nvrtc/lib/libnvrtc.so.12")))
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self.lib.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+        if (major.value, minor.value) != NVRTC_VERSION:
+            sys.exit(f"NVRTC is {major.value}.{minor.value}, pinned is {NVRTC_VERSION}")
+
+    def text(self, call, program):
+        size = ctypes.c_size_t()
+        getattr(self.lib, f"nvrtcGet{call}Size")(program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        getattr(self.lib, f"nvrtcGet{call}")(program, buffer)
+        return buffer.value.decode()
+
+    def compile(self, source, arch):
+        program = ctypes.c_void_p()
+        self.lib.nvrtcCreateProgram(
+            ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None
+        )
+        options = [
+            f"--gpu-architecture=compute_{arch}",
+            f"--include-path={KERNELS}",
+            "--std=c++17",
+            # The kernels say themselves where they fuse: bits must not depend on the compiler.
+            "--fmad=false",
+        ]
+        if arch >= 90:
+            options.append("-DDYNORM_CLUSTERS")
+        encoded = [option.encode() for option in options]
+        status = self.lib.nvrtcCompileProgram(
+            program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
+        )
+        log = self.text("ProgramLog", program).strip()
+        if status != 0 or log:
+            sys.exit(f"{source.name} for compute_{arch}:\n{log}")
+        return strip(self.text("PTX", program))
+
+
+def strip(ptx):
+    """Without comments and empty lines: a third of the size, and no build numbers in it."""
+    ptx = re.sub(r"//[^\n]*", "", ptx)
+    lines = (line.rstrip() for line in ptx.splitlines())
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def build():
+    nvrtc = Nvrtc()
+    return {
+        PTX / f"{source.stem}.sm_{arch}.ptx": nvrtc.compile(source, arch)
+        for source in sorted(KERNELS.glob("*.cu"))
+        for arch in TARGETS
+    }
+
+
+def check_drift(built):
+    committed = {path: path.read_text() for path in PTX.glob("*.ptx")}
+    stale = sorted(
+        path.name
+        for path in built.keys() | committed.keys()
+        if built.get(path) != committed.get(path)
+    )
+    if stale:
+        sys.exit("not what the sources give; run scripts/build_ptx.py: " + ", ".join(stale))
+    print(f"{len(built)} PTX files are what the sources give")
+
+
+def assemble(path, arch, ptxas):
+    """Assembles one file; gives (kernel, registers) pairs and a list of faults."""
+    done = subprocess.run(
+        [ptxas, "-v", f"-arch={arch}", "-o", "/dev/null", str(path)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        return [], [f"{path.name} for {arch}: {done.stderr.strip()}"]
+    kernels, faults = [], []
+    name = ""
+    for line in done.stderr.splitlines():
+        if found := re.search(r"Compiling entry function '(\w+)'", line):
+            name = found[1]
+        elif found := re.search(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line
+        ):
+            if any(int(bytes) for bytes in found.groups()):
+                faults.append(f"{name} for {arch}: {line.strip()}")
+        elif found := re.search(r"Used (\d+) registers", line):
+            kernels.append((name, int(found[1])))
+    return kernels, faults
+
+
+def check_ptxas():
+    ptxas = str(find("cu13/bin/ptxas"))
+    faults, registers = [], {}
+    for arch, targets in TARGETS.items():
+        for path in sorted(PTX.glob(f"*.sm_{arch}.ptx")):
+            for target in targets:
+                kernels, found = assemble(path, target, ptxas)
+                faults += found
+                for name, count in kernels:
+                    registers.setdefault(name, {})[target] = count
+    columns = [target for targets in TARGETS.values() for target in targets]
+    print(f"{'registers':32}" + "".join(f"{column:>8}" for column in columns))
+    for name, counts in sorted(registers.items()):
+        print(f"{name:32}" + "".join(f"{counts.get(column, '-'):>8}" for column in columns))
+    if faults:
+        sys.exit("\n".join(faults))
+    print(f"{sum(map(len, registers.values()))} kernels assembled, no spill, no stack frame")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with the committed files")
+    parser.add_argument("--ptxas", action="store_true", help="assemble the committed files")
+    arguments = parser.parse_args()
+    if arguments.check:
+        check_drift(build())
+    if arguments.ptxas:
+        check_ptxas()
+    if not arguments.check and not arguments.ptxas:
+        PTX.mkdir(exist_ok=True)
+        built = build()
+        for path in set(PTX.glob("*.ptx")) - built.keys():
+            path.unlink()
+        for path, text in built.items():
+            path.write_text(text)
+            print(f"{path.relative_to(ROOT)}: {len(text) // 1024} KiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,420 @@
+//! The shape of a launch, decided from channels, types and alignment; no GPU is asked.
+//!
+//! What decides the order of a row's sums (`RowShape`) comes from the number of channels and the
+//! type of x alone.
+
+use super::args::{ABSENT, Args, type_number};
+use super::kernel::Form;
+use super::rows::{DeviceChannels, DeviceRows};
+use crate::{ElementType, Error, Norm};
+
+/// Bytes of the widest access.
+const VECTOR: usize = 16;
+/// Threads of a warp.
+const WARP: usize = 32;
+/// Threads of a block that works on several rows, and the least of an element-wise one's.
+const SMALL_BLOCK: usize = 128;
+/// The most threads that work on a row or segment; also in `kernels/rows.cuh` and `group.cuh`.
+pub(crate) const MAX_THREADS: usize = 512;
+/// Vectors of a thread, `UNROLL` of `kernels/elements.cuh`.
+const UNROLL: usize = 4;
+/// The most blocks of a grid.
+const MAX_GRID: usize = i32::MAX as usize;
+/// The most channels of a row whose kernel counts them in 32 bits.
+const MAX_CHANNELS: usize = i32::MAX as usize;
+
+/// A kernel and how to start it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Launch {
+    pub(crate) form: Form,
+    pub(crate) grid: u32,
+    pub(crate) block: u32,
+    /// Blocks of a cluster; 1 for none.
+    pub(crate) cluster: u32,
+    pub(crate) args: Args,
+}
+
+/// A call, validated: what the shape is decided from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) norm: Norm,
+    pub(crate) x: DeviceRows,
+    pub(crate) y: DeviceRows,
+    pub(crate) weight: Option<DeviceChannels>,
+    pub(crate) bias: Option<DeviceChannels>,
+    pub(crate) weight_offset: f32,
+    pub(crate) fast: bool,
+}
+
+/// How the threads share a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RowShape {
+    /// Threads of a segment: a power of two up to a warp, or whole warps.
+    threads: usize,
+    /// Vectors of a thread in a segment.
+    vectors: usize,
+    /// Parts of the row that are measured by themselves; a power of two.
+    segments: usize,
+}
+
+impl RowShape {
+    /// 64 bytes a thread where that is enough, since fewer would not keep the memory busy, else
+    /// 128, which is what fits in its registers.
+    fn new(channels: usize, x: ElementType) -> Self {
+        let row = channels.div_ceil(VECTOR / x.size());
+        if row <= 4 * WARP {
+            return Self { threads: row.div_ceil(4).next_power_of_two(), vectors: 4, segments: 1 };
+        }
+        let vectors = if row <= 4 * MAX_THREADS { 4 } else { 8 };
+        let segments = row.div_ceil(vectors * MAX_THREADS).next_power_of_two();
+        let threads = row.div_ceil(vectors * segments).next_multiple_of(WARP);
+        Self { threads, vectors, segments }
+    }
+}
+
+/// Plans a call for a device whose clusters have at most `max_cluster` blocks; nothing is to be
+/// done if there is no row.
+///
+/// # Errors
+/// [`Error::TooLarge`] for what no grid can cover.
+pub(crate) fn plan(call: &Call, max_cluster: u32) -> Result<Option<Launch>, Error> {
+    if call.x.layout.rows == 0 {
+        return Ok(None);
+    }
+    let launch =
+        if call.norm.is_elementwise() { plan_elements(call) } else { plan_rows(call, max_cluster) };
+    launch.map(Some).ok_or(Error::TooLarge {
+        what: "input",
+        rows: call.x.layout.rows,
+        stride: call.x.layout.stride,
+    })
+}
+
+fn plan_rows(call: &Call, max_cluster: u32) -> Option<Launch> {
+    let (x, rows) = (call.x.layout, call.x.layout.rows);
+    if x.channels > MAX_CHANNELS {
+        return None;
+    }
+    let shape = RowShape::new(x.channels, call.x.element);
+    let in_cluster = shape.segments > 1 && shape.segments <= max_cluster as usize;
+    let form = match (whole_vectors(call, VECTOR / call.x.element.size()), shape) {
+        (false, _) => Form::RereadAny,
+        (true, RowShape { segments: 1, vectors: 4, .. }) => Form::Keep4,
+        (true, RowShape { segments: 1, .. }) => Form::Keep8,
+        (true, _) if in_cluster => Form::Cluster,
+        (true, _) => Form::Reread,
+    };
+    let cluster = if form == Form::Cluster { shape.segments } else { 1 };
+    let (block, blocks) = if shape.threads <= WARP {
+        (SMALL_BLOCK, rows.div_ceil(SMALL_BLOCK / shape.threads))
+    } else {
+        (shape.threads, rows.checked_mul(cluster)?)
+    };
+    let args = Args {
+        threads: shape.threads as u32,
+        vectors: shape.vectors as u32,
+        segments: shape.segments as u32,
+        ..arguments(call)
+    };
+    Some(Launch { form, grid: grid(blocks)?, block: block as u32, cluster: cluster as u32, args })
+}
+
+fn plan_elements(call: &Call) -> Option<Launch> {
+    let (x, y) = (call.x.layout, call.y.layout);
+    let dense = (x.stride == x.channels && y.stride == x.channels) || x.rows == 1;
+    let form = |wide| match (wide, call.fast) {
+        (true, false) => Form::Wide,
+        (false, false) => Form::Narrow,
+        (true, true) => Form::FastWide,
+        (false, true) => Form::FastNarrow,
+    };
+    let lanes = VECTOR / call.x.element.size();
+    if dense && call.weight.is_none() && call.bias.is_none() {
+        let elements = x.rows * x.channels;
+        let wide = is_aligned(&call.x, lanes) && is_aligned(&call.y, lanes);
+        let accesses = if wide { elements / lanes } else { elements };
+        let blocks = accesses.div_ceil(SMALL_BLOCK * UNROLL).max(1);
+        let args = Args { channels: elements as u64, ..arguments(call) };
+        return Some(Launch {
+            form: form(wide),
+            grid: grid(blocks)?,
+            block: SMALL_BLOCK as u32,
+            cluster: 1,
+            args,
+        });
+    }
+    let wide = whole_vectors(call, lanes);
+    let columns = if wide { x.channels / lanes } else { x.channels };
+    let column_blocks = columns.div_ceil(SMALL_BLOCK);
+    // Columns of a block, spread evenly; several rows side by side where they are few.
+    let threads = match columns.div_ceil(column_blocks) {
+        few @ 0..=64 => few.next_power_of_two(),
+        many => many.next_multiple_of(WARP),
+    };
+    let side_by_side = SMALL_BLOCK / threads;
+    let row_blocks = x.rows.div_ceil(side_by_side * UNROLL);
+    let args = Args {
+        threads: threads as u32,
+        column_blocks: u32::try_from(column_blocks).ok()?,
+        ..arguments(call)
+    };
+    Some(Launch {
+        form: form(wide),
+        grid: grid(column_blocks.checked_mul(row_blocks)?)?,
+        block: (threads * side_by_side) as u32,
+        cluster: 1,
+        args,
+    })
+}
+
+fn grid(blocks: usize) -> Option<u32> {
+    (blocks <= MAX_GRID).then_some(blocks as u32)
+}
+
+/// Whether every row of all tensors is whole vectors of `lanes` elements that lie at multiples of
+/// their size, or of 16 bytes.
+fn whole_vectors(call: &Call, lanes: usize) -> bool {
+    let strided = |rows: &DeviceRows| {
+        let bytes = vector_bytes(rows.element, lanes);
+        is_aligned(rows, lanes)
+            && (rows.layout.rows == 1
+                || (rows.layout.stride * rows.element.size()).is_multiple_of(bytes))
+    };
+    let operand = |operand: Option<DeviceChannels>| {
+        operand.is_none_or(|given| {
+            given.address.is_multiple_of(vector_bytes(given.element, lanes) as u64)
+        })
+    };
+    call.x.layout.channels.is_multiple_of(lanes)
+        && strided(&call.x)
+        && strided(&call.y)
+        && operand(call.weight)
+        && operand(call.bias)
+}
+
+fn is_aligned(rows: &DeviceRows, lanes: usize) -> bool {
+    rows.address.is_multiple_of(vector_bytes(rows.element, lanes) as u64)
+}
+
+fn vector_bytes(element: ElementType, lanes: usize) -> usize {
+    (element.size() * lanes).min(VECTOR)
+}
+
+/// The arguments that do not depend on the launch's shape.
+fn arguments(call: &Call) -> Args {
+    let number = |operand: Option<DeviceChannels>| {
+        operand.map_or(ABSENT, |given| type_number(given.element))
+    };
+    let address = |operand: Option<DeviceChannels>| operand.map_or(0, |given| given.address);
+    Args {
+        x: call.x.address,
+        y: call.y.address,
+        weight: address(call.weight),
+        bias: address(call.bias),
+        x_stride: call.x.layout.stride as u64,
+        y_stride: call.y.layout.stride as u64,
+        rows: call.x.layout.rows as u64,
+        channels: call.x.layout.channels as u64,
+        weight_offset: or_minus_zero(call.weight_offset),
+        parameter: parameters(call.norm, call.x.layout.channels),
+        y_type: type_number(call.y.element),
+        weight_type: number(call.weight),
+        bias_type: number(call.bias),
+        threads: 0,
+        vectors: 0,
+        segments: 0,
+        column_blocks: 0,
+        reserved: 0,
+    }
+}
+
+/// The function's parameters as its kernel wants them.
+fn parameters(norm: Norm, channels: usize) -> [f32; 3] {
+    match norm {
+        Norm::RmsNorm { eps } | Norm::LayerNorm { eps } => [eps, 1.0 / channels as f32, 0.0],
+        Norm::DyT { alpha } => [alpha, 0.0, 0.0],
+        Norm::DyIsru { beta, scale } => {
+            let prescale = prescale(beta);
+            [beta * prescale * prescale, scale, prescale]
+        }
+        Norm::Derf { alpha, shift } => [alpha, or_minus_zero(shift), 0.0],
+    }
+}
+
+/// A power of two that brings `beta`, times its square, between 2^-70 and 2^68.
+fn prescale(beta: f32) -> f32 {
+    const FAR: f32 = (1_u64 << 60) as f32;
+    if beta < 1.0 / FAR {
+        (1_u64 << 40) as f32
+    } else if beta > FAR {
+        1.0 / (1_u64 << 30) as f32
+    } else {
+        1.0
+    }
+}
+
+/// Adding -0 changes no number; adding 0 changes -0.
+fn or_minus_zero(summand: f32) -> f32 {
+    if summand == 0.0 { -0.0 } else { summand }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ElementType::{Bf16, F16, F32};
+
+    fn call(norm: Norm, x: ElementType, rows: usize, channels: usize) -> Call {
+        Call {
+            norm,
+            x: DeviceRows::new(1 << 20, x, rows, channels).unwrap(),
+            y: DeviceRows::new(1 << 40, x, rows, channels).unwrap(),
+            weight: None,
+            bias: None,
+            weight_offset: 0.0,
+            fast: false,
+        }
+    }
+
+    const RMS: Norm = Norm::DEFAULTS[0];
+    const DYT: Norm = Norm::DEFAULTS[2];
+
+    #[test]
+    fn a_row_is_covered_by_its_threads() {
+        for x in ElementType::ALL {
+            for channels in (1..70_000).chain([131_072, 262_144, 1 << 24, MAX_CHANNELS]) {
+                let RowShape { threads, vectors, segments } = RowShape::new(channels, x);
+                let segment = threads * vectors * VECTOR / x.size();
+                assert!(segment * segments >= channels, "{channels} {x:?}");
+                assert!(threads <= MAX_THREADS && segments.is_power_of_two());
+                assert!(
+                    threads.is_multiple_of(WARP) || (threads < WARP && threads.is_power_of_two())
+                );
+                assert!(
+                    threads <= WARP
+                        || segments > 1
+                        || threads > channels * x.size() / VECTOR / 8 / 2
+                );
+                // The kernels count to the end of the last segment in 32 bits.
+                assert!(u32::try_from(segment * segments).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_stay_in_registers_to_16384_channels_and_in_clusters_beyond() {
+        let form = |x, channels, max| plan(&call(RMS, x, 3, channels), max).unwrap().unwrap().form;
+        for x in ElementType::ALL {
+            assert!([Form::Keep4, Form::Keep8].contains(&form(x, 16_384, 1)));
+        }
+        assert_eq!(form(Bf16, 32_768, 1), Form::Keep8);
+        assert_eq!(form(Bf16, 65_536, 1), Form::Reread);
+        assert_eq!(form(Bf16, 65_536, 8), Form::Cluster);
+        assert_eq!(form(F32, 262_144, 8), Form::Reread);
+        assert_eq!(form(F32, 262_144, 16), Form::Cluster);
+        assert_eq!(form(F32, 16_385, 16), Form::RereadAny);
+    }
+
+    #[test]
+    fn narrow_rows_share_a_block() {
+        for (channels, rows_of_a_block) in [(64, 64), (128, 32), (256, 16), (512, 8), (1024, 4)] {
+            let launch = plan(&call(RMS, Bf16, 1000, channels), 1).unwrap().unwrap();
+            assert_eq!(launch.block, 128);
+            assert_eq!(launch.grid as usize, 1000_usize.div_ceil(rows_of_a_block), "{channels}");
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_row_depends_on_neither_batch_nor_alignment() {
+        let shape =
+            |launch: Launch| (launch.args.threads, launch.args.vectors, launch.args.segments);
+        for channels in [1, 7, 64, 768, 4096, 5000, 40_000] {
+            let reference = shape(plan(&call(RMS, F16, 1, channels), 1).unwrap().unwrap());
+            for rows in [2, 33, 70_000, 5_000_000] {
+                for (offset, stride) in [(0, 0), (2, 0), (16, 1), (0, 8)] {
+                    let mut call = call(RMS, F16, rows, channels);
+                    call.x = DeviceRows::with_stride(
+                        1024 + offset,
+                        F16,
+                        rows,
+                        channels,
+                        channels + stride,
+                    )
+                    .unwrap();
+                    assert_eq!(shape(plan(&call, 16).unwrap().unwrap()), reference);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zero_rows_launch_nothing() {
+        for norm in Norm::DEFAULTS {
+            assert_eq!(plan(&call(norm, F32, 0, 8), 1).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn many_rows_fit_on_the_grid_and_too_many_are_refused() {
+        for norm in Norm::DEFAULTS {
+            let rows = 1_usize << 30;
+            assert!(plan(&call(norm, F32, rows, 2048), 16).unwrap().unwrap().grid >= 1 << 28);
+        }
+        let refused = plan(&call(RMS, F32, 1 << 31, 4096), 1).unwrap_err();
+        assert!(matches!(refused, Error::TooLarge { rows, .. } if rows == 1 << 31));
+    }
+
+    #[test]
+    fn elements_without_operands_have_no_rows() {
+        let launch = plan(&call(DYT, Bf16, 3, 1001), 1).unwrap().unwrap();
+        assert_eq!((launch.form, launch.args.channels), (Form::Wide, 3003));
+        assert_eq!(launch.args.column_blocks, 0);
+        let mut with_weight = call(DYT, Bf16, 3, 1001);
+        with_weight.weight = Some(DeviceChannels { address: 4096, element: F32 });
+        let launch = plan(&with_weight, 1).unwrap().unwrap();
+        assert_eq!((launch.form, launch.args.column_blocks), (Form::Narrow, 8));
+    }
+
+    #[test]
+    fn columns_of_elements_are_covered() {
+        for channels in (8..20_000).step_by(8) {
+            for rows in [1, 3, 4, 5, 100] {
+                let mut call = call(DYT, Bf16, rows, channels);
+                call.bias = Some(DeviceChannels { address: 4096, element: Bf16 });
+                let launch = plan(&call, 1).unwrap().unwrap();
+                let (threads, blocks) = (launch.args.threads, launch.args.column_blocks);
+                assert!(launch.block <= 128 && launch.block.is_multiple_of(threads));
+                assert!((threads * blocks) as usize * 8 >= channels);
+                let row_blocks = launch.grid / blocks;
+                assert!((row_blocks * 4 * (launch.block / threads)) as usize >= rows);
+            }
+        }
+    }
+
+    #[test]
+    fn alignment_is_asked_of_every_tensor() {
+        let aligned = Call {
+            weight: Some(DeviceChannels { address: 4096, element: Bf16 }),
+            bias: Some(DeviceChannels { address: 8192, element: F32 }),
+            ..call(RMS, Bf16, 4, 4096)
+        };
+        let form = |call: &Call| plan(call, 1).unwrap().unwrap().form;
+        assert_eq!(form(&aligned), Form::Keep4);
+        let shifted = |address: u64| DeviceRows::new(address, Bf16, 4, 4096).unwrap();
+        assert_eq!(form(&Call { x: shifted((1 << 20) + 8), ..aligned }), Form::RereadAny);
+        assert_eq!(form(&Call { y: shifted((1 << 40) + 2), ..aligned }), Form::RereadAny);
+        let weight = Some(DeviceChannels { address: 4104, element: Bf16 });
+        assert_eq!(form(&Call { weight, ..aligned }), Form::RereadAny);
+        let bias = Some(DeviceChannels { address: 8196, element: F32 });
+        assert_eq!(form(&Call { bias, ..aligned }), Form::RereadAny);
+    }
+
+    #[test]
+    fn beta_is_brought_near_one() {
+        for exponent in -149..128 {
+            let beta = 2.0_f64.powi(exponent) as f32;
+            let [scaled, _, factor] = parameters(Norm::DyIsru { beta, scale: 1.0 }, 1);
+            assert!((-70..68).contains(&(scaled.log2() as i32)), "{exponent}");
+            assert_eq!(f64::from(scaled), f64::from(beta) * f64::from(factor).powi(2));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the tests of the CUDA kernels share: on the host and on a device.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub mod buffer;
+pub mod case;

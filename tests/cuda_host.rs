@@ -1,0 +1,539 @@
+//! The CUDA kernels, compiled for the host and run by the crate's own launch code over a twin of
+//! the driver; compared with the f64 reference. No GPU is needed.
+
+#![cfg(target_os = "linux")]
+
+#[path = "cuda_host/allocations.rs"]
+mod allocations;
+mod cuda_common;
+#[path = "cuda_host/emulator.rs"]
+mod emulator;
+
+use cuda_common::case::{Case, Numbers, Tensors, half_ulp};
+use dynorm::cuda::{Device, DeviceRows, Forward};
+use dynorm::{ElementType, Error, Norm, bf16};
+use emulator::{Range, Settings};
+use std::process::Command;
+use std::{env, ptr};
+
+const TYPES: [ElementType; 3] = ElementType::ALL;
+
+/// f32 arithmetic of a function, in ulp of its result (row functions: of the row's size).
+const ULP: f64 = 4.0;
+
+/// A device whose clusters have at most so many blocks; 0 for one without clusters.
+fn device_with(emulator: &mut emulator::Emulator, max_cluster: i32) -> Device {
+    let capability = if max_cluster == 0 { [8, 0] } else { [9, 0] };
+    emulator.configure(Settings { max_cluster, capability, ..Settings::default() });
+    Device::primary(0, &Norm::DEFAULTS).unwrap()
+}
+
+fn device() -> Device {
+    Device::primary(0, &Norm::DEFAULTS).unwrap()
+}
+
+/// Runs a case in both orders of threads; gives its bits.
+fn run(emulator: &mut emulator::Emulator, device: &Device, case: Case) -> Vec<u32> {
+    let [forwards, backwards] = [0, 1].map(|reversed| {
+        emulator.configure(Settings { reversed, ..Settings::default() });
+        let mut numbers = Numbers::new(case.channels as u64);
+        let tensors = Tensors::new(case, |_, _| 1.5 * numbers.normal() + 0.25);
+        emulator.run(&tensors, device, &tensors.forward());
+        tensors.check(ULP);
+        tensors.bits()
+    });
+    assert_eq!(forwards, backwards, "{case:?}: depends on the order of threads");
+    forwards
+}
+
+#[test]
+fn all_functions_and_types() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        for (x, y) in TYPES.into_iter().flat_map(|x| TYPES.map(|y| (x, y))) {
+            for (rows, channels) in [(3, 1), (5, 33), (2, 64), (3, 768), (1, 1000), (2, 2048)] {
+                run(&mut emulator, &device, Case::new(norm, x, y, rows, channels));
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_and_biases_of_all_types() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    let operands = [None, Some(TYPES[0]), Some(TYPES[1]), Some(TYPES[2])];
+    for norm in Norm::DEFAULTS {
+        for x in TYPES {
+            for (weight, bias) in operands.into_iter().flat_map(|w| operands.map(|b| (w, b))) {
+                for channels in [40, 520, 515] {
+                    let case = Case {
+                        weight,
+                        bias,
+                        weight_offset: if channels == 40 { 1.0 } else { 0.0 },
+                        ..Case::new(norm, x, x, 6, channels)
+                    };
+                    run(&mut emulator, &device, case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_and_wide_rows() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        for (x, y) in [(TYPES[0], TYPES[0]), (TYPES[2], TYPES[2]), (TYPES[1], TYPES[0])] {
+            for channels in [
+                2, 7, 9, 31, 127, 257, 513, 769, 1023, 1025, 2049, 4097, 5120, 8200, 16_384,
+                16_391, 20_000, 32_768,
+            ] {
+                let rows = if channels < 1000 { 131 } else { 2 };
+                let rows = if channels > 8000 { 1 } else { rows };
+                let case = Case { weight: Some(x), ..Case::new(norm, x, y, rows, channels) };
+                run(&mut emulator, &device, case);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_at_any_alignment_and_stride() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        for (x, y) in [(TYPES[0], TYPES[2]), (TYPES[1], TYPES[1]), (TYPES[2], TYPES[0])] {
+            for channels in [24, 136, 1024, 3000] {
+                let aligned = Case {
+                    weight: Some(TYPES[0]),
+                    bias: Some(TYPES[2]),
+                    ..Case::new(norm, x, y, 3, channels)
+                };
+                let bits = run(&mut emulator, &device, aligned);
+                for offset in 1..8 {
+                    for which in 0..4 {
+                        let mut case = aligned;
+                        case.offset[which] = offset;
+                        if which < 2 {
+                            case.padding[which] = offset;
+                        }
+                        assert_eq!(run(&mut emulator, &device, case), bits, "{case:?}");
+                    }
+                }
+                let padded = Case { padding: [8, 16], ..aligned };
+                assert_eq!(run(&mut emulator, &device, padded), bits, "{padded:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_in_clusters_and_without() {
+    let mut emulator = emulator::lock();
+    let devices = [0, 1, 16].map(|max_cluster| device_with(&mut emulator, max_cluster));
+    for norm in [Norm::DEFAULTS[0], Norm::DEFAULTS[1]] {
+        let wide = [(0, 16_388), (0, 65_536), (2, 40_008), (1, 98_304), (0, 131_076)];
+        for (x, channels) in wide.map(|(x, channels)| (TYPES[x], channels)) {
+            let case = Case { weight: Some(TYPES[0]), ..Case::new(norm, x, x, 2, channels) };
+            let bits = devices.each_ref().map(|device| {
+                let bits = run(&mut emulator, device, case);
+                (bits, emulator.counts())
+            });
+            assert!(bits[0].1.kernel().ends_with("_reread") && bits[0].1.cluster == 1);
+            assert!(bits[1].1.kernel().ends_with("_reread") && bits[1].1.cluster == 1);
+            assert!(bits[2].1.kernel().ends_with("_cluster") && bits[2].1.cluster > 1);
+            assert_eq!(bits[0].0, bits[1].0, "{case:?}");
+            assert_eq!(bits[0].0, bits[2].0, "{case:?}");
+            let shifted = Case { offset: [1, 0, 0, 0], ..case };
+            assert_eq!(bits[0].0, run(&mut emulator, &devices[2], shifted), "{shifted:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_in_any_batch_and_in_place() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        for (x, channels) in [(TYPES[0], 64), (TYPES[2], 130), (TYPES[1], 2048), (TYPES[2], 40_000)]
+        {
+            let row = |tensors: &Tensors, row: usize| {
+                tensors.bits()[row * channels..][..channels].to_vec()
+            };
+            let value = |_: usize, channel: usize| Numbers::new(channel as u64).normal();
+            let case = Case { bias: Some(x), ..Case::new(norm, x, x, 1, channels) };
+            let alone = Tensors::new(case, value);
+            emulator.run(&alone, &device, &alone.forward());
+            let batch = if channels < 1000 { 200 } else { 3 };
+            for in_place in [false, true] {
+                let many = Tensors::new(Case { rows: batch, in_place, ..case }, value);
+                emulator.run(&many, &device, &many.forward());
+                many.check(ULP);
+                for i in [0, 1, batch - 1] {
+                    assert_eq!(
+                        row(&many, i),
+                        row(&alone, 0),
+                        "{norm:?} {x:?} {channels} {in_place}"
+                    );
+                }
+            }
+        }
+        emulator.configure(Settings::default());
+    }
+}
+
+#[test]
+fn layer_norm_keeps_its_digits_far_from_zero() {
+    let mut emulator = emulator::lock();
+    for (channels, max_cluster) in [(100, 1), (4096, 1), (16_384, 1), (65_536, 1), (65_536, 16)] {
+        let device = device_with(&mut emulator, max_cluster);
+        let mut numbers = Numbers::new(7);
+        let case = Case::new(Norm::DEFAULTS[1], TYPES[0], TYPES[0], 1, channels);
+        let tensors = Tensors::new(case, |_, _| 3e5 + numbers.normal());
+        emulator.run(&tensors, &device, &tensors.forward());
+        tensors.check(ULP);
+    }
+}
+
+/// Every exponent of x, several significands each, both signs.
+fn stratified() -> Vec<f32> {
+    let mut numbers = Numbers::new(3);
+    let mut all = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for exponent in 0..255_u32 {
+        for _ in 0..64 {
+            let bits =
+                exponent << 23 | numbers.below(1 << 23) as u32 | (numbers.below(2) as u32) << 31;
+            all.push(f32::from_bits(bits));
+        }
+    }
+    // Where the functions bend.
+    all.extend((0..40_000).map(|i| (i as f32 - 20_000.0) * 5e-4));
+    all
+}
+
+const PARAMETERS: [Norm; 12] = [
+    Norm::DyT { alpha: 1.0 },
+    Norm::DyT { alpha: 0.5 },
+    Norm::DyT { alpha: -3e-20 },
+    Norm::DyIsru { beta: 1.0, scale: 1.0 },
+    Norm::DyIsru { beta: 4.0, scale: 8.0 },
+    Norm::DyIsru { beta: 1e-45, scale: 1.0 },
+    Norm::DyIsru { beta: 3e-30, scale: 1.0 },
+    Norm::DyIsru { beta: 3e38, scale: 1.0 },
+    Norm::DyIsru { beta: 1e25, scale: 1.0 },
+    Norm::Derf { alpha: 1.0, shift: 0.0 },
+    Norm::Derf { alpha: 0.5, shift: -0.25 },
+    Norm::Derf { alpha: 1e20, shift: 0.5 },
+];
+
+#[test]
+fn elementwise_functions_are_accurate_over_the_whole_range() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    let x = stratified();
+    for norm in PARAMETERS {
+        for error in [-1, 0, 1] {
+            emulator.configure(Settings { error, ..Settings::default() });
+            let case = Case::new(norm, TYPES[0], TYPES[0], 1, x.len());
+            let tensors = Tensors::new(case, |_, channel| x[channel].into());
+            emulator.run(&tensors, &device, &tensors.forward());
+            let wanted = dynorm::reference::forward(
+                norm,
+                &x.iter().map(|&x| x.into()).collect::<Vec<_>>(),
+                None,
+                None,
+                0.0,
+                x.len(),
+            );
+            let mut worst = (0.0, 0.0, 0.0, 0.0);
+            for (i, (&x, &wanted)) in x.iter().zip(&wanted).enumerate() {
+                let given = tensors.y.get(i);
+                if wanted.is_nan() {
+                    assert!(given.is_nan(), "{norm:?} of {x}: {given}");
+                    continue;
+                }
+                if x == 0.0 && !matches!(norm, Norm::Derf { shift, .. } if shift != 0.0) {
+                    let alpha = if let Norm::DyT { alpha } = norm { alpha } else { 1.0 };
+                    assert_eq!(given, 0.0);
+                    assert_eq!(
+                        given.is_sign_negative(),
+                        (x * alpha).is_sign_negative(),
+                        "{norm:?}"
+                    );
+                    continue;
+                }
+                let ulp = (given - wanted).abs() / (2.0 * half_ulp(TYPES[0], wanted.abs()));
+                assert!(ulp.is_finite(), "{norm:?} of {x}: {given}, not {wanted}");
+                if ulp > worst.0 {
+                    worst = (ulp, f64::from(x), given, wanted);
+                }
+            }
+            println!("{norm:?}, approximations {error:+}: {:.2} ulp at {}", worst.0, worst.1);
+            // At worst: what the device's functions may err is most of it.
+            let most = if error == 0 { 2.0 } else { 2.5 };
+            assert!(worst.0 <= most, "{norm:?}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn every_16_bit_input() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    emulator.configure(Settings { error: 1, ..Settings::default() });
+    for norm in PARAMETERS {
+        for element in [TYPES[1], TYPES[2]] {
+            let case = Case::new(norm, element, element, 1, 1 << 16);
+            let mut tensors = Tensors::new(case, |_, _| 0.0);
+            (0..1 << 16).for_each(|i| tensors.x.set_bits(i, i as u32));
+            emulator.run(&tensors, &device, &tensors.forward());
+            for i in 0..1 << 16 {
+                let x = tensors.x.get(i);
+                let wanted = dynorm::reference::forward(norm, &[x], None, None, 0.0, 1)[0];
+                let given = tensors.y.get(i);
+                let allowed =
+                    half_ulp(element, wanted.abs()) + 3.0 * 2.0 * half_ulp(TYPES[0], wanted.abs());
+                let same = (given.is_nan() && wanted.is_nan()) || given == wanted;
+                assert!(
+                    same || (given - wanted).abs() <= allowed,
+                    "{norm:?} {element:?} {x}: {given}, not {wanted}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn specials_of_row_functions() {
+    let emulator = emulator::lock();
+    let device = device();
+    for norm in [Norm::DEFAULTS[0], Norm::DEFAULTS[1]] {
+        for (channels, special) in [(64, f64::NAN), (4096, f64::INFINITY), (100, 0.0)] {
+            let case = Case::new(norm, TYPES[0], TYPES[0], 3, channels);
+            // Row 1 is special; its neighbours must not notice.
+            let tensors = Tensors::new(case, |row, channel| match (row, special) {
+                (1, special) if special == 0.0 || channel == 5 => special,
+                _ => channel as f64 / 8.0,
+            });
+            emulator.run(&tensors, &device, &tensors.forward());
+            let row = |r: usize| (0..channels).map(move |c| r * channels + c);
+            assert!(row(0).chain(row(2)).all(|i| tensors.y.get(i).is_finite()));
+            if special == 0.0 {
+                assert!(row(1).all(|i| tensors.y.get(i) == 0.0));
+            } else {
+                assert!(tensors.y.get(channels + 5).is_nan());
+            }
+        }
+    }
+}
+
+#[test]
+fn fast_tanh_is_within_its_word() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    let case = Case::new(Norm::DyT { alpha: 0.7 }, TYPES[0], TYPES[0], 3, 1000);
+    for weight in [None, Some(TYPES[2])] {
+        emulator.configure(Settings { error: 1, ..Settings::default() });
+        let mut numbers = Numbers::new(5);
+        let tensors = Tensors::new(Case { weight, ..case }, |_, _| 2.0 * numbers.normal());
+        emulator.run(&tensors, &device, &tensors.forward().fast_tanh(true));
+        assert!(emulator.counts().kernel().starts_with("dyt_fast_f32_"));
+        assert!(
+            tensors.check(2.0_f64.powi(23 - 11) + ULP) > 0.9,
+            "the emulator errs as far as it may"
+        );
+    }
+}
+
+#[test]
+fn programmatic_launch_where_the_device_has_it() {
+    let mut emulator = emulator::lock();
+    let devices = [0, 16].map(|max_cluster| device_with(&mut emulator, max_cluster));
+    emulator.configure(Settings::default());
+    for norm in Norm::DEFAULTS {
+        for channels in [64, 4096, 70_000] {
+            let case =
+                Case { weight: Some(TYPES[2]), ..Case::new(norm, TYPES[2], TYPES[2], 2, channels) };
+            let mut numbers = Numbers::new(9);
+            let tensors = Tensors::new(case, |_, _| numbers.normal());
+            let before = emulator.counts().programmatic;
+            // The emulator sees to it that nothing but operands is read before the wait.
+            emulator.run(&tensors, &devices[1], &tensors.forward().programmatic(true));
+            tensors.check(ULP);
+            assert_eq!(emulator.counts().programmatic, before + 1);
+            emulator.run(&tensors, &devices[1], &tensors.forward());
+            emulator.run(&tensors, &devices[0], &tensors.forward().programmatic(true));
+            assert_eq!(emulator.counts().programmatic, before + 1);
+        }
+    }
+}
+
+#[test]
+fn no_rows_launch_nothing() {
+    let emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        let none = DeviceRows::new(0, TYPES[0], 0, 8).unwrap();
+        let before = emulator.counts().launches;
+        // SAFETY: there is no memory.
+        let launched = unsafe { Forward::new(norm, none, none).launch(&device, ptr::null_mut()) };
+        assert_eq!(launched, Ok(()));
+        assert_eq!(emulator.counts().launches, before);
+    }
+}
+
+#[test]
+fn a_launch_allocates_nothing_and_leaves_the_thread_as_it_was() {
+    let emulator = emulator::lock();
+    let device = device();
+    let case =
+        Case { weight: Some(TYPES[0]), ..Case::new(Norm::DEFAULTS[1], TYPES[2], TYPES[0], 4, 256) };
+    let tensors = Tensors::new(case, |_, channel| channel as f64);
+    emulator.expose(&tensors);
+    let call = tensors.forward();
+    // cudarc looks functions up when they are first called.
+    // SAFETY: the tensors live on.
+    unsafe { call.launch(&device, ptr::null_mut()) }.unwrap();
+    for current in [ptr::null_mut(), ptr::dangling_mut::<u64>().cast(), device.context()] {
+        emulator.make_current(current);
+        let contexts = emulator.contexts();
+        let before = allocations::count();
+        // SAFETY: the tensors live on.
+        let launched = unsafe { call.launch(&device, ptr::null_mut()) };
+        assert_eq!(allocations::count(), before);
+        assert_eq!((launched, emulator.contexts()), (Ok(()), contexts));
+    }
+}
+
+#[test]
+fn memory_that_the_driver_does_not_know_is_refused() {
+    let emulator = emulator::lock();
+    let device = device();
+    let case =
+        Case { weight: Some(TYPES[0]), ..Case::new(Norm::DEFAULTS[0], TYPES[0], TYPES[0], 4, 256) };
+    let tensors = Tensors::new(case, |_, _| 1.0);
+    let launch = |ranges: &[Range]| {
+        emulator.set_ranges(ranges);
+        // SAFETY: the emulator looks at every access.
+        unsafe { tensors.forward().launch(&device, ptr::null_mut()) }
+    };
+    let (x, y) = (Range::new(&tensors.x, false, false), Range::new(&tensors.y, true, false));
+    let weight = Range::new(tensors.weight.as_ref().unwrap(), false, true);
+    assert_eq!(launch(&[x, y, weight]), Ok(()));
+    assert!(matches!(launch(&[x, weight]), Err(Error::NotDeviceMemory { what: "output", .. })));
+    assert!(matches!(launch(&[x, y]), Err(Error::NotDeviceMemory { what: "weight", .. })));
+    let foreign = Range { foreign: 1, ..x };
+    let refused = launch(&[foreign, y, weight]).unwrap_err();
+    assert!(matches!(refused, Error::OtherContext { what: "input", .. }), "{refused}");
+}
+
+#[test]
+fn functions_that_were_not_asked_for_are_not_loaded() {
+    let emulator = emulator::lock();
+    let device = Device::primary(0, &Norm::DEFAULTS[2..4]).unwrap();
+    assert_eq!(emulator.counts().modules, 2);
+    let tensors = Tensors::new(Case::new(Norm::DEFAULTS[0], TYPES[0], TYPES[0], 1, 8), |_, _| 1.0);
+    emulator.expose(&tensors);
+    // SAFETY: nothing is launched.
+    let refused = unsafe { tensors.forward().launch(&device, ptr::null_mut()) };
+    assert_eq!(refused, Err(Error::NotLoaded { name: "rms_norm" }));
+}
+
+#[test]
+fn a_device_gives_back_what_it_took() {
+    let emulator = emulator::lock();
+    let device = device();
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (5, 1));
+    assert_eq!(device.name().unwrap(), "host");
+    assert_eq!(device.capability(), (9, 0));
+    // SAFETY: `device` keeps the context, and is dropped after.
+    let second = unsafe { Device::from_context(device.context(), &Norm::DEFAULTS) }.unwrap();
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (10, 1));
+    drop(second);
+    drop(device);
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (0, 0));
+    assert_eq!(emulator.contexts(), 0);
+}
+
+#[test]
+fn what_the_driver_refuses_is_an_error_that_says_so() {
+    let mut emulator = emulator::lock();
+    assert_eq!(Device::count(), Ok(1));
+    assert_eq!(Device::driver_version(), Ok((12, 2)));
+    // SAFETY: there is no context.
+    let none = unsafe { Device::current(&Norm::DEFAULTS) };
+    assert_eq!(none.unwrap_err(), Error::NoContext);
+    assert!(matches!(Device::primary(1, &[]), Err(Error::Driver { call: "cuDeviceGet", .. })));
+
+    emulator.configure(Settings { capability: [7, 5], ..Settings::default() });
+    let old = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+    assert_eq!(old.to_string(), "the device has compute capability 7.5; 8.0 is needed");
+
+    emulator.fail("cuModuleLoadDataEx", 218);
+    let refused = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+    let text = "cuModuleLoadDataEx failed: CUDA_ERROR_INVALID_PTX (218): what ptxas says";
+    assert_eq!(refused.to_string(), text);
+
+    for function in ["cuDevicePrimaryCtxRetain", "cuDeviceGetAttribute", "cuModuleGetFunction"] {
+        emulator.fail(function, 999);
+        let refused = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+        assert!(matches!(refused, Error::Driver { call, code: 999, .. } if call == function));
+        assert_eq!((emulator.counts().modules, emulator.contexts()), (0, 0), "{function}");
+    }
+
+    emulator.configure(Settings::default());
+    let device = device();
+    let tensors = Tensors::new(Case::new(Norm::DEFAULTS[2], TYPES[0], TYPES[0], 1, 8), |_, _| 1.0);
+    emulator.fail("cuLaunchKernelEx", 719);
+    emulator.expose(&tensors);
+    // SAFETY: nothing is launched.
+    let refused = unsafe { tensors.forward().launch(&device, ptr::null_mut()) }.unwrap_err();
+    assert_eq!(refused.to_string(), "cuLaunchKernelEx failed: CUDA_ERROR_LAUNCH_FAILED (719)");
+}
+
+/// The version is looked at once a process, so this one runs itself again.
+#[test]
+fn an_old_driver_is_refused() {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "in_a_process_with_an_old_driver"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+#[ignore = "run by an_old_driver_is_refused"]
+fn in_a_process_with_an_old_driver() {
+    let mut emulator = emulator::lock();
+    emulator.configure(Settings { driver_version: 11_080, ..Settings::default() });
+    let text = "the CUDA driver supports CUDA 11.8; 12.2 (driver R535) is needed";
+    assert_eq!(Device::primary(0, &Norm::DEFAULTS).unwrap_err().to_string(), text);
+    assert_eq!(Device::count().unwrap_err().to_string(), text);
+}
+
+#[test]
+fn rows_are_reached_beyond_32_bits() {
+    let emulator = emulator::lock();
+    let device = device();
+    // Two rows 2^32 elements apart: the system gives only the pages that are touched.
+    let (stride, channels) = (1_usize << 32, 64);
+    let mut memory = vec![0_u16; stride + channels];
+    let begin = memory.as_mut_ptr() as u64;
+    let end = begin + 2 * memory.len() as u64;
+    emulator.set_ranges(&[Range { begin, end, writable: 1, constant: 0, foreign: 0 }]);
+    let rows = DeviceRows::with_stride(begin, TYPES[2], 2, channels, stride).unwrap();
+    let input: Vec<u16> = (0..channels).map(|c| bf16::from_f32(c as f32 / 8.0).to_bits()).collect();
+    for norm in Norm::DEFAULTS {
+        for row in [0, stride] {
+            memory[row..][..channels].copy_from_slice(&input);
+        }
+        // SAFETY: the emulator looks at every access, and is done when it returns.
+        let launched = unsafe { Forward::new(norm, rows, rows).launch(&device, ptr::null_mut()) };
+        assert_eq!(launched, Ok(()), "{norm:?}: {}", emulator.fault());
+        assert_ne!(memory[..channels], input, "{norm:?}");
+        assert_eq!(memory[..channels], memory[stride..], "{norm:?}");
+    }
+}

@@ -1,0 +1,139 @@
+// The twin of kernels/intrinsics.cuh for the host: each function does what the device's does, and
+// tells `host::fault` of what the device would not forgive.
+//
+// Approximate functions err as much as their documentation allows, upwards or downwards as the
+// test asks: results that are right here are right on every device.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+using u16 = std::uint16_t;
+using u32 = std::uint32_t;
+using u64 = unsigned long long;
+
+#define DEVICE static inline
+#define MEMBER inline
+#define __restrict__
+#define SHARED(type, name, count)                                                                  \
+    static char name##_tag;                                                                        \
+    type* const name = static_cast<type*>(host::shared(&name##_tag, sizeof(type) * (count)))
+#define KERNEL(name, max_threads, min_blocks)                                                      \
+    static void name(const Args& args);                                                            \
+    static const host::Registered name##_registered(#name, name, max_threads);                     \
+    static void name(const Args& args)
+
+struct Args;
+
+namespace host {
+// Adds a kernel to those that `cuModuleGetFunction` finds.
+struct Registered {
+    Registered(const char* name, void (*kernel)(const Args&), u32 max_threads);
+};
+
+u32 thread_index();
+u32 block_index();
+u32 block_threads();
+u32 cluster_rank();
+u32 cluster_index();
+
+void* shared(const void* tag, std::size_t bytes);
+float read_shared_of(const float* own, u32 rank);
+float shuffle_xor(float value, u32 mask);
+void block_barrier();
+void cluster_arrive();
+void cluster_wait();
+void wait_for_previous_grid();
+
+void check_access(u64 address, u32 bytes, bool write);
+double approximate(double exact, double relative_error);
+float exp2_of(float a);
+double sqrt_of(double a);
+double tanh_of(double a);
+float f16_to_float(u16 half);
+u16 float_to_f16(float value);
+u16 float_to_bf16(float value);
+} // namespace host
+
+DEVICE u32 thread_index() { return host::thread_index(); }
+DEVICE u32 block_index() { return host::block_index(); }
+DEVICE u32 block_threads() { return host::block_threads(); }
+DEVICE u32 leading_zeros(u32 value) { return value == 0 ? 32 : __builtin_clz(value); }
+
+DEVICE float as_float(u32 bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+DEVICE u32 as_bits(float value) {
+    u32 bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+
+DEVICE float absolute(float a) { return __builtin_fabsf(a); }
+DEVICE float with_sign_of(float a, float b) { return __builtin_copysignf(a, b); }
+DEVICE float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE float rsqrt_exact(float a) { return float(1.0 / host::sqrt_of(a)); }
+DEVICE float reciprocal_fast(float a) { return float(host::approximate(1.0 / a, 0x1p-23)); }
+DEVICE float rsqrt_fast(float a) {
+    return float(host::approximate(1.0 / host::sqrt_of(a), 0x1.125p-23));
+}
+DEVICE float exp2_fast(float a) { return host::exp2_of(a); }
+DEVICE float tanh_fast(float a) { return float(host::approximate(host::tanh_of(a), 0x1p-11)); }
+DEVICE float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b ? a : b; }
+DEVICE float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b ? a : b; }
+
+DEVICE float f16_to_float(u32 low_half) { return host::f16_to_float(u16(low_half)); }
+DEVICE u32 pack_f16(float low, float high) {
+    return host::float_to_f16(low) | u32(host::float_to_f16(high)) << 16;
+}
+DEVICE u32 pack_bf16(float low, float high) {
+    return host::float_to_bf16(low) | u32(host::float_to_bf16(high)) << 16;
+}
+
+DEVICE void forget(u32&) {}
+
+DEVICE void load_any(void* to, u64 address, u32 bytes) {
+    host::check_access(address, bytes, false);
+    std::memcpy(to, reinterpret_cast<const void*>(address), bytes);
+}
+DEVICE u32 load_2(u64 address) {
+    u16 half;
+    load_any(&half, address, 2);
+    return half;
+}
+DEVICE void load_4(u32* word, u64 address) { load_any(word, address, 4); }
+DEVICE void load_8(u32* word, u64 address) { load_any(word, address, 8); }
+DEVICE void load_16(u32* word, u64 address) { load_any(word, address, 16); }
+DEVICE void load_2_if(bool when, u32& word, u64 address) {
+    if (when) word = load_2(address);
+}
+DEVICE void load_4_if(bool when, u32* word, u64 address) {
+    if (when) load_4(word, address);
+}
+DEVICE void load_16_if(bool when, u32* word, u64 address) {
+    if (when) load_16(word, address);
+}
+DEVICE void store_any(u64 address, const void* from, u32 bytes) {
+    host::check_access(address, bytes, true);
+    std::memcpy(reinterpret_cast<void*>(address), from, bytes);
+}
+DEVICE void store_2(u64 address, u32 word) {
+    const u16 half = u16(word);
+    store_any(address, &half, 2);
+}
+DEVICE void store_4(u64 address, const u32* word) { store_any(address, word, 4); }
+DEVICE void store_8(u64 address, const u32* word) { store_any(address, word, 8); }
+DEVICE void store_16(u64 address, const u32* word) { store_any(address, word, 16); }
+DEVICE void prefetch(u64 address) { host::check_access(address, 1, false); }
+
+DEVICE float shuffle_xor(float value, u32 mask) { return host::shuffle_xor(value, mask); }
+DEVICE void block_barrier() { host::block_barrier(); }
+DEVICE void wait_for_previous_grid() { host::wait_for_previous_grid(); }
+DEVICE void allow_next_grid() {}
+DEVICE u32 cluster_index() { return host::cluster_index(); }
+DEVICE u32 cluster_rank() { return host::cluster_rank(); }
+DEVICE void cluster_arrive() { host::cluster_arrive(); }
+DEVICE void cluster_wait() { host::cluster_wait(); }
+DEVICE float read_shared_of(const float* own, u32 rank) { return host::read_shared_of(own, rank); }
