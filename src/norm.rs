@@ -31,6 +31,9 @@ pub enum Norm {
     /// `scale x / sqrt(beta + x^2)`
     /// ([Stollenwerk 2025](https://arxiv.org/abs/2503.21708)). Equal to RMSNorm for a channel
     /// whose fellow channels have `sum(x^2) + C eps = beta`, with `scale = sqrt(C)`.
+    ///
+    /// For an output in bf16 x86 processors estimate the root: the value that is rounded is then
+    /// within 2^-14 of the exact one, a sixty-fourth of an ulp of bf16.
     DyIsru {
         /// The scalar under the root; above 0.
         beta: f32,
