@@ -47,9 +47,9 @@ const PREFETCH: usize = 4096;
 
 /// Lengths of rows, in bytes of input, of which each is read before the one before it is
 /// written. What follows a sum (its horizontal end, a division, a root) then happens while that
-/// one is written. The processor does so by itself if rows are shorter, and longer ones would
-/// leave the first-level cache in between.
-const LEAD: core::ops::Range<usize> = 512..8192;
+/// one is written. The processor does so by itself if rows are shorter, and in longer ones it is
+/// too little to notice.
+const LEAD: core::ops::Range<usize> = 512..2048;
 
 /// A job with its function and types, ready to be entered with an instruction set.
 pub(crate) struct Run<'a, F, X, Y> {
