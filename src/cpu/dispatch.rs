@@ -20,31 +20,26 @@ pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
     if job.rows == 0 {
         return;
     }
-    let elementwise = norm.is_elementwise();
     // SAFETY: the same contract.
     unsafe {
         match norm {
-            Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, elementwise, isa, job),
-            Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, elementwise, isa, job),
-            Norm::DyT { alpha } => run_function(DyT { alpha }, elementwise, isa, job),
-            Norm::DyIsru { beta, scale } => {
-                run_function(DyIsru { beta, scale }, elementwise, isa, job)
-            }
-            Norm::Derf { alpha, shift } => {
-                run_function(Derf { alpha, shift }, elementwise, isa, job)
-            }
+            Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, isa, job),
+            Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, isa, job),
+            Norm::DyT { alpha } => run_function(DyT { alpha }, isa, job),
+            Norm::DyIsru { beta, scale } => run_function(DyIsru { beta, scale }, isa, job),
+            Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, isa, job),
         }
     }
 }
 
 /// # Safety
 /// As [`run`].
-unsafe fn run_function<F: Function>(function: F, elementwise: bool, isa: Isa, job: &Job) {
+unsafe fn run_function<F: Function>(function: F, isa: Isa, job: &Job) {
     use ElementType::{Bf16, F16, F32};
     macro_rules! with {
         ($x:ty, $y:ty) => {
             // SAFETY: the same contract, and the types are the job's.
-            unsafe { run_typed::<F, $x, $y>(function, elementwise, isa, job) }
+            unsafe { run_typed::<F, $x, $y>(function, isa, job) }
         };
     }
     match (job.x_element, job.y_element) {
@@ -62,16 +57,11 @@ unsafe fn run_function<F: Function>(function: F, elementwise: bool, isa: Isa, jo
 
 /// # Safety
 /// As [`run`]; `X` and `Y` must be the job's element types.
-unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(
-    function: F,
-    elementwise: bool,
-    isa: Isa,
-    job: &Job,
-) {
+unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(function: F, isa: Isa, job: &Job) {
     // The conversion to bfloat16 is all that the last step brings.
     let isa = if job.y_element == ElementType::Bf16 { isa } else { isa.min(Isa::Avx512) };
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
-    unsafe { enter(isa, Run::<F, X, Y>::new(function, job, elementwise)) }
+    unsafe { enter(isa, Run::<F, X, Y>::new(function, job)) }
 }
 
 /// Runs `kernel` compiled for `isa`.

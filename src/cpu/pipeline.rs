@@ -41,8 +41,8 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
 const UNROLL: usize = 4;
 /// Bytes of a cache line.
 const LINE: usize = 64;
-/// How far ahead of itself an element-wise function fetches its input, in bytes. Measured at
-/// DRAM size with weights that fill the L1 cache: 1 KiB hides hardly anything, 4 KiB nearly all.
+/// How far ahead of itself an element-wise function fetches its input, in bytes: a page, where the
+/// processor's own prefetching ends.
 const PREFETCH: usize = 4096;
 
 /// Lengths of rows, in bytes of input, of which each is read before the one before it is
@@ -60,12 +60,12 @@ pub(crate) struct Run<'a, F, X, Y> {
     types: PhantomData<(X, Y)>,
 }
 
-impl<'a, F, X, Y> Run<'a, F, X, Y> {
+impl<'a, F: Function, X, Y> Run<'a, F, X, Y> {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
-    pub(crate) unsafe fn new(function: F, job: &'a Job, elementwise: bool) -> Self {
+    pub(crate) unsafe fn new(function: F, job: &'a Job) -> Self {
         // A row function reads its next row next; the others read straight on.
-        let ahead = if elementwise { PREFETCH / size_of::<X>() } else { job.x_stride };
+        let ahead = if F::READS_ROW { job.x_stride } else { PREFETCH / size_of::<X>() };
         Self { function, ahead, job, types: PhantomData }
     }
 }
