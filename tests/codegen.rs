@@ -86,6 +86,9 @@ fn an_intrinsic_left_as_a_call_would_be_found() {
         let assembly = scratch("probe.s");
         succeed(
             Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+                // rustc makes temporary folders where it works, and a cargo that lists the
+                // package meanwhile, as the other test's does, fails when one disappears.
+                .current_dir(env!("CARGO_TARGET_TMPDIR"))
                 .args(["--crate-type=lib", "--edition=2024", "-Copt-level=3", "-Ccodegen-units=1"])
                 .args(mangling)
                 .arg(format!("--emit=asm={}", assembly.display()))
