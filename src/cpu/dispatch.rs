@@ -3,6 +3,7 @@
 
 use super::isa::Isa;
 use super::job::Job;
+use super::operands::with_wide_operands;
 use super::pipeline::{Function, Run};
 use super::simd::element::Storage;
 use super::simd::{Kernel, portable};
@@ -20,16 +21,20 @@ pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
     if job.rows == 0 {
         return;
     }
-    // SAFETY: the same contract.
-    unsafe {
-        match norm {
-            Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, isa, job),
-            Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, isa, job),
-            Norm::DyT { alpha } => run_function(DyT { alpha }, isa, job),
-            Norm::DyIsru { beta, scale } => run_function(DyIsru { beta, scale }, isa, job),
-            Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, isa, job),
+    let run = |job: &Job| {
+        // SAFETY: the same contract.
+        unsafe {
+            match norm {
+                Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, isa, job),
+                Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, isa, job),
+                Norm::DyT { alpha } => run_function(DyT { alpha }, isa, job),
+                Norm::DyIsru { beta, scale } => run_function(DyIsru { beta, scale }, isa, job),
+                Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, isa, job),
+            }
         }
-    }
+    };
+    // SAFETY: the same contract.
+    unsafe { with_wide_operands(isa, job, run) }
 }
 
 /// # Safety

@@ -41,16 +41,32 @@ impl Function for DyIsru {
     }
 }
 
-impl<S: Simd> Pointwise<S> for Prepared<S> {
+impl<S: Simd> Prepared<S> {
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        let mut y =
-            if Y::DIGITS <= 8 { self.isru.apply_coarse(s, x) } else { self.isru.apply(s, x) };
+    fn scaled<const U: usize>(&self, s: S, mut y: [S::F; U]) -> [S::F; U] {
         if let Some(scale) = self.scale {
             for j in 0..U {
                 y[j] = s.mul(y[j], scale);
             }
         }
         y
+    }
+}
+
+impl<S: Simd> Pointwise<S> for Prepared<S> {
+    #[inline(always)]
+    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let y = if Y::DIGITS <= 8 { self.isru.apply_coarse(s, x) } else { self.isru.apply(s, x) };
+        self.scaled(s, y)
+    }
+
+    const ORDINARY: bool = true;
+
+    #[inline(always)]
+    fn apply_ordinary<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        if Y::DIGITS > 8 {
+            return self.apply::<U, Y>(s, x);
+        }
+        self.scaled(s, self.isru.apply_coarse_ordinary(s, x))
     }
 }

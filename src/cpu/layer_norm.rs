@@ -1,12 +1,13 @@
 //! LayerNorm: `(x - mean) * rstd`, `rstd = 1 / sqrt(var + eps)`, population variance.
 //!
-//! Mean and variance are taken in one pass over the row, from the sums of `x - shift` and of
-//! its square. That loses digits where the shift is many deviations from the mean, so the
-//! shift is about the mean of the row's first channels, and if it was a poor one (an outlier
-//! stood there) the pass is repeated about the mean that it found. A shift within one deviation
-//! of the mean costs at most one bit of the variance.
+//! Mean and variance are taken in one pass over the row, from the sums of `x - shift` and of its
+//! square, first with a shift of 0. That loses at most one bit of the variance unless the mean is
+//! more than one deviation away from the shift. Then the pass is repeated about a shift near the
+//! mean that it found; and once more if the deviation is so much smaller than the mean that even
+//! the mean was not found well enough.
 //!
-//! The shift has few digits. Activations often do, having been f16 or bf16 before; then so have
+//! The shift has few digits: it is the multiple next to the mean of a power of two near the
+//! deviation. Activations often have few digits too, having been f16 or bf16 before; then so have
 //! the differences, and adding them up is exact. With a shift of 24 digits every difference would
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
@@ -27,13 +28,7 @@ pub(crate) struct Prepared {
     channels_eps: f32,
     /// `1 / C`.
     per_channel: f32,
-    /// The first channels, whose mean is the first shift: how many, and one over that.
-    head: usize,
-    per_head: f32,
 }
-
-/// Vectors of the row whose mean is the first shift.
-const HEAD_VECTORS: usize = 2;
 
 impl Function for LayerNorm {
     const READS_ROW: bool = true;
@@ -42,15 +37,8 @@ impl Function for LayerNorm {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
-        let head = channels.min(HEAD_VECTORS * S::LANES);
         let channels = channels as f32;
-        Prepared {
-            channels,
-            channels_eps: channels * self.eps,
-            per_channel: 1.0 / channels,
-            head,
-            per_head: 1.0 / head as f32,
-        }
+        Prepared { channels, channels_eps: channels * self.eps, per_channel: 1.0 / channels }
     }
 
     #[inline(always)]
@@ -60,87 +48,57 @@ impl Function for LayerNorm {
         x: *const X,
         channels: usize,
     ) -> Standardise<S> {
-        // SAFETY: the same contract; the head is within the row.
-        let head = unsafe { row_sum::<S, X, _, HEAD_VECTORS>(s, Values, x, prepared.head) };
-        let mut shift = rounded(s.reduce_add(head) * prepared.per_head);
-        let mut repeated = false;
+        // SAFETY: the same contract.
+        let mut sums = unsafe { row_sum::<S, X, _, 4>(s, Plain, x, channels) };
+        let mut shift = 0.0;
+        let mut passes = 1;
         loop {
-            let about = About { shift: s.splat(shift) };
-            // SAFETY: the same contract.
-            let sums = unsafe {
-                if repeated {
-                    row_sum::<S, X, _, 2>(s, Compensated(about), x, channels).rounded(s)
-                } else {
-                    row_sum::<S, X, _, 4>(s, about, x, channels)
-                }
-            };
             let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
             // The mean is `shift + rest`; it is never formed, so that none of its digits is lost.
             let rest = sum * prepared.per_channel;
             let excess = sum * rest;
             let deviation = squares - excess;
-            if excess <= deviation || repeated {
+            if excess <= deviation || passes == PASSES {
                 let deviation = if deviation < 0.0 { 0.0 } else { deviation };
                 let rstd = (prepared.channels / (deviation + prepared.channels_eps)).sqrt();
                 return Standardise {
                     near: shift * shift * prepared.channels <= 0.25 * deviation,
                     rstd: s.splat(rstd),
                     whole: s.splat(-(shift + rest) * rstd),
-                    shift: about.shift,
+                    shift: s.splat(shift),
                     rest: s.splat(-rest * rstd),
                 };
             }
-            shift = refined(shift + rest, deviation * prepared.per_channel);
-            repeated = true;
+            let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
+            shift = near_mean(shift + rest, variance);
+            let about = About { shift: s.splat(shift) };
+            // SAFETY: the same contract.
+            sums = unsafe { row_sum::<S, X, _, 4>(s, about, x, channels) }.rounded(s);
+            passes += 1;
         }
     }
 }
 
-/// `v` with the digits of a bfloat16.
-#[inline(always)]
-fn rounded(v: f32) -> f32 {
-    f32::from_bits(v.to_bits() & 0xffff_0000)
-}
+/// Passes over a row, at most: the second finds the mean to 20 digits below the mean itself, the
+/// third to as many below the deviation.
+const PASSES: u32 = 3;
+/// What the sum of squares may be off by, of itself.
+const SQUARES_ERROR: f32 = 1.0 / (1 << 20) as f32;
 
-/// A shift for a row of this mean and variance: with few digits if one is near, else (the mean
-/// is hundreds of deviations away from 0) the mean, whose last digits are the elements' last.
+/// The shift for a row of this mean and variance: the multiple of a power of two, half to one
+/// deviation, that is nearest to the mean.
 #[cold]
-fn refined(mean: f32, variance: f32) -> f32 {
-    let near = rounded(mean);
-    let distance = mean - near;
-    if distance * distance < 0.25 * variance { near } else { mean }
+fn near_mean(mean: f32, variance: f32) -> f32 {
+    let deviation = variance.sqrt();
+    let unit = f32::from_bits(deviation.to_bits() & 0x7f80_0000) * 0.5;
+    let multiples = mean / unit;
+    // Above that every f32 is an integer; infinity and NaN are left to the arithmetic.
+    if multiples.abs() < (1 << 23) as f32 { multiples.round_ties_even() * unit } else { mean }
 }
 
-/// The elements themselves.
+/// The elements, and their squares.
 #[derive(Clone, Copy)]
-struct Values;
-
-impl<S: Simd> Summand<S> for Values {
-    type Sums = S::F;
-
-    #[inline(always)]
-    fn zero(&self, s: S) -> S::F {
-        s.splat(0.0)
-    }
-    #[inline(always)]
-    fn add(&self, s: S, sum: S::F, x: S::F) -> S::F {
-        s.add(sum, x)
-    }
-    #[inline(always)]
-    fn add_first(&self, s: S, sum: S::F, x: S::F, _: usize) -> S::F {
-        s.add(sum, x)
-    }
-    #[inline(always)]
-    fn merge(&self, s: S, a: S::F, b: S::F) -> S::F {
-        s.add(a, b)
-    }
-}
-
-/// The elements less the shift, and their squares.
-#[derive(Clone, Copy)]
-struct About<S: Simd> {
-    shift: S::F,
-}
+struct Plain;
 
 #[derive(Clone, Copy)]
 struct Moments<S: Simd> {
@@ -148,7 +106,7 @@ struct Moments<S: Simd> {
     squares: S::F,
 }
 
-impl<S: Simd> Summand<S> for About<S> {
+impl<S: Simd> Summand<S> for Plain {
     type Sums = Moments<S>;
 
     #[inline(always)]
@@ -157,13 +115,11 @@ impl<S: Simd> Summand<S> for About<S> {
     }
     #[inline(always)]
     fn add(&self, s: S, sums: Moments<S>, x: S::F) -> Moments<S> {
-        let d = s.sub(x, self.shift);
-        Moments { sum: s.add(sums.sum, d), squares: s.mul_add(d, d, sums.squares) }
+        Moments { sum: s.add(sums.sum, x), squares: s.mul_add(x, x, sums.squares) }
     }
     #[inline(always)]
-    fn add_first(&self, s: S, sums: Moments<S>, x: S::F, n: usize) -> Moments<S> {
-        let d = s.first_n(s.sub(x, self.shift), n);
-        Moments { sum: s.add(sums.sum, d), squares: s.mul_add(d, d, sums.squares) }
+    fn add_first(&self, s: S, sums: Moments<S>, x: S::F, _: usize) -> Moments<S> {
+        self.add(s, sums, x)
     }
     #[inline(always)]
     fn merge(&self, s: S, a: Moments<S>, b: Moments<S>) -> Moments<S> {
@@ -171,61 +127,46 @@ impl<S: Simd> Summand<S> for About<S> {
     }
 }
 
-/// As [`About`], with the rounding errors of the additions. A row that is summed twice has
-/// outliers, next to which the errors of the other elements' sum could show.
+/// The elements less the shift, their squares, and what rounding took from the squares' sums: next
+/// to an outlier all other squares would be rounded in the same direction.
 #[derive(Clone, Copy)]
-struct Compensated<S: Simd>(About<S>);
+struct About<S: Simd> {
+    shift: S::F,
+}
 
-/// Sums and what rounding took from them.
 #[derive(Clone, Copy)]
 struct CompensatedMoments<S: Simd> {
-    sums: Moments<S>,
-    errors: Moments<S>,
+    moments: Moments<S>,
+    lost: S::F,
 }
 
 impl<S: Simd> CompensatedMoments<S> {
     #[inline(always)]
     fn rounded(self, s: S) -> Moments<S> {
-        Moments {
-            sum: s.add(self.sums.sum, self.errors.sum),
-            squares: s.add(self.sums.squares, self.errors.squares),
-        }
+        Moments { sum: self.moments.sum, squares: s.add(self.moments.squares, self.lost) }
     }
 
+    /// Adds differences from the shift.
     #[inline(always)]
-    fn plus(self, s: S, sum: S::F, squares: S::F) -> Self {
-        let (new_sum, sum_error) = two_sum(s, self.sums.sum, sum);
-        let (new_squares, squares_error) = two_sum(s, self.sums.squares, squares);
-        Self {
-            sums: Moments { sum: new_sum, squares: new_squares },
-            errors: Moments {
-                sum: s.add(self.errors.sum, sum_error),
-                squares: s.add(self.errors.squares, squares_error),
-            },
-        }
+    fn plus(self, s: S, d: S::F) -> Self {
+        let moments = Plain.add(s, self.moments, d);
+        // Exact where the sum was larger than the square that was added to it. The few times that
+        // it was not, the error is as for one addition.
+        let before_less_after = s.sub(self.moments.squares, moments.squares);
+        Self { moments, lost: s.add(self.lost, s.mul_add(d, d, before_less_after)) }
     }
 }
 
-/// `a + b` rounded, and the error of that (Knuth).
-#[inline(always)]
-fn two_sum<S: Simd>(s: S, a: S::F, b: S::F) -> (S::F, S::F) {
-    let sum = s.add(a, b);
-    let b_part = s.sub(sum, a);
-    let a_part = s.sub(sum, b_part);
-    (sum, s.add(s.sub(a, a_part), s.sub(b, b_part)))
-}
-
-impl<S: Simd> Summand<S> for Compensated<S> {
+impl<S: Simd> Summand<S> for About<S> {
     type Sums = CompensatedMoments<S>;
 
     #[inline(always)]
     fn zero(&self, s: S) -> CompensatedMoments<S> {
-        CompensatedMoments { sums: self.0.zero(s), errors: self.0.zero(s) }
+        CompensatedMoments { moments: Plain.zero(s), lost: s.splat(0.0) }
     }
     #[inline(always)]
     fn add(&self, s: S, sums: CompensatedMoments<S>, x: S::F) -> CompensatedMoments<S> {
-        let d = s.sub(x, self.0.shift);
-        sums.plus(s, d, s.mul(d, d))
+        sums.plus(s, s.sub(x, self.shift))
     }
     #[inline(always)]
     fn add_first(
@@ -235,8 +176,7 @@ impl<S: Simd> Summand<S> for Compensated<S> {
         x: S::F,
         n: usize,
     ) -> CompensatedMoments<S> {
-        let d = s.first_n(s.sub(x, self.0.shift), n);
-        sums.plus(s, d, s.mul(d, d))
+        sums.plus(s, s.first_n(s.sub(x, self.shift), n))
     }
     #[inline(always)]
     fn merge(
@@ -245,9 +185,18 @@ impl<S: Simd> Summand<S> for Compensated<S> {
         a: CompensatedMoments<S>,
         b: CompensatedMoments<S>,
     ) -> CompensatedMoments<S> {
-        let merged = a.plus(s, b.sums.sum, b.sums.squares);
-        CompensatedMoments { errors: self.0.merge(s, merged.errors, b.errors), ..merged }
+        let moments = Plain.merge(s, a.moments, b.moments);
+        let lost = sum_error(s, a.moments.squares, b.moments.squares, moments.squares);
+        CompensatedMoments { moments, lost: s.add(s.add(a.lost, b.lost), lost) }
     }
+}
+
+/// The error of `sum`, which is `a + b` rounded (Knuth).
+#[inline(always)]
+fn sum_error<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
+    let b_part = s.sub(sum, a);
+    let a_part = s.sub(sum, b_part);
+    s.add(s.sub(a, a_part), s.sub(b, b_part))
 }
 
 /// What is left to do once the row is known: `x * rstd + whole` where the shift is near 0, so

@@ -10,6 +10,7 @@ mod isa;
 mod job;
 mod layer_norm;
 mod math;
+mod operands;
 mod pipeline;
 mod rms_norm;
 mod row_sum;

@@ -35,15 +35,27 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// The function of `U` vectors; of several at once, so that one's latency hides another's.
     /// The result goes to weight and bias and is then rounded to a `Y`, which may hide an error.
     fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U];
+
+    /// Whether `apply_ordinary` is more than `apply`.
+    const ORDINARY: bool = false;
+
+    /// The same for ordinary arguments. For others it may give 0 or NaN instead, which
+    /// [`Storage::try_store_x4`] finds and leaves to `apply`.
+    #[inline(always)]
+    fn apply_ordinary<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        self.apply::<U, Y>(s, x)
+    }
 }
 
 /// Vectors in flight in the write pass.
 const UNROLL: usize = 4;
 /// Bytes of a cache line.
 const LINE: usize = 64;
-/// How far ahead of itself an element-wise function fetches its input, in bytes: a page, where the
-/// processor's own prefetching ends.
-const PREFETCH: usize = 4096;
+/// How far ahead of itself an element-wise function fetches its input, in bytes.
+const PREFETCH: usize = 32 << 10;
+/// Bytes of a row from which on its successor is fetched into the second level of the caches: the
+/// first has the row and the weight to keep.
+const LONG: usize = 4096;
 
 /// Lengths of rows, in bytes of input, of which each is read before the one before it is
 /// written. What follows a sum (its horizontal end, a division, a root) then happens while that
@@ -54,8 +66,6 @@ const LEAD: core::ops::Range<usize> = 512..2048;
 /// A job with its function and types, ready to be entered with an instruction set.
 pub(crate) struct Run<'a, F, X, Y> {
     function: F,
-    /// Elements from the input in work to the input that is fetched meanwhile.
-    ahead: usize,
     job: &'a Job,
     types: PhantomData<(X, Y)>,
 }
@@ -64,9 +74,7 @@ impl<'a, F: Function, X, Y> Run<'a, F, X, Y> {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
     pub(crate) unsafe fn new(function: F, job: &'a Job) -> Self {
-        // A row function reads its next row next; the others read straight on.
-        let ahead = if F::READS_ROW { job.x_stride } else { PREFETCH / size_of::<X>() };
-        Self { function, ahead, job, types: PhantomData }
+        Self { function, job, types: PhantomData }
     }
 }
 
@@ -75,23 +83,29 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { function, ahead, .. } = self;
+        let function = self.function;
         // A copy of its own: stores to the output might change the caller's, for all that the
         // compiler knows, and it would read every field again after each.
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.as_ptr().cast::<X>(), job.y.as_ptr().cast::<Y>());
         let bytes = job.channels * size_of::<X>();
+        // A row function reads its next row next; the others read straight on.
+        let ahead = match F::READS_ROW {
+            true => Ahead { elements: job.x_stride, first_level: bytes < LONG },
+            false => Ahead { elements: PREFETCH / size_of::<X>(), first_level: false },
+        };
         if F::READS_ROW && LEAD.contains(&bytes) {
             // SAFETY: `new`'s caller vouches for `channels` elements at every row.
             let mut known = unsafe { F::row(prepared, s, x, job.channels) };
+            let ahead = Ahead { elements: 2 * job.x_stride, ..ahead };
             for i in 0..job.rows {
                 // SAFETY: as above.
                 unsafe {
                     // The last row has none after it, and is read once more instead.
                     let next = x.add((i + 1).min(job.rows - 1) * job.x_stride);
                     let after = F::row(prepared, s, next, job.channels);
-                    write_row(s, &known, job, 2 * job.x_stride, i, x, y);
+                    write_row(s, &known, job, ahead, i, x, y);
                     known = after;
                 }
             }
@@ -110,6 +124,15 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
     }
 }
 
+/// What is fetched while something else is in work.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// Elements from the input in work to the one that is fetched.
+    elements: usize,
+    /// Whether it is fetched into the first level of the caches, not only into the second.
+    first_level: bool,
+}
+
 /// Function, affine and store over row `index`.
 ///
 /// # Safety
@@ -119,7 +142,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
     s: S,
     row: &impl Pointwise<S>,
     job: &Job,
-    ahead: usize,
+    ahead: Ahead,
     index: usize,
     x: *const X,
     y: *mut Y,
@@ -137,7 +160,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
     let mut i = 0;
     // Streamed stores need aligned addresses: go there in parts of vectors first.
     let mut stop = if job.stream { (y.align_offset(LINE)).min(n) } else { 0 };
-    loop {
+    'parts: loop {
         while i < stop {
             let access = First((stop - i).min(S::LANES));
             // SAFETY: `i + access.0 <= stop <= n`.
@@ -149,14 +172,18 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
         }
         while n - i >= block {
             if job.stream {
-                let fetched = x.wrapping_add(i + ahead).cast::<u8>();
+                let fetched = x.wrapping_add(i + ahead.elements).cast::<u8>();
                 for line in 0..(block * size_of::<X>()).div_ceil(LINE) {
-                    s.prefetch(fetched.wrapping_add(line * LINE));
+                    s.prefetch(fetched.wrapping_add(line * LINE), ahead.first_level);
                 }
             }
             // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
             // multiples of a cache line.
-            unsafe { write_block::<S, X, Y, _, UNROLL>(s, row, job, Whole, i, x, y) };
+            let written = unsafe { write_whole_block::<S, X, Y, _>(s, row, job, i, x, y) };
+            if !written {
+                stop = i + block;
+                continue 'parts;
+            }
             i += block;
         }
         stop = n;
@@ -180,9 +207,65 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize
 ) {
     // SAFETY: the caller vouches for these channels of `x`, `y` and the operands.
     unsafe {
-        let f = row.apply::<U, Y>(s, access.load::<S, X, U>(s, x.add(i)));
-        let v = affine(s, job, access, i, f);
+        let x = access.load::<S, X, U>(s, x.add(i));
+        let v = affine(s, job, access, i, row.apply::<U, Y>(s, x));
         access.store(s, y.add(i), v, job.stream);
+    }
+}
+
+/// Function, affine and store over a block of vectors from channel `i` on. Returns `false`,
+/// having written nothing, where that is better done a vector at a time.
+///
+/// # Safety
+/// As [`write_block`] for [`Whole`].
+#[inline(always)]
+unsafe fn write_whole_block<S: Simd, X: Storage, Y: Storage, R: Pointwise<S>>(
+    s: S,
+    row: &R,
+    job: &Job,
+    i: usize,
+    x: *const X,
+    y: *mut Y,
+) -> bool {
+    // SAFETY: the same contract.
+    unsafe {
+        if !Y::tries::<S>() {
+            write_block::<S, X, Y, _, UNROLL>(s, row, job, Whole, i, x, y);
+            return true;
+        }
+        let (x, y) = (Whole.load::<S, X, UNROLL>(s, x.add(i)), y.add(i));
+        // A bias would hide the 0 by which the store finds an argument that is not ordinary.
+        let ordinary = R::ORDINARY && job.bias.is_none();
+        if ordinary {
+            let v = affine(s, job, Whole, i, row.apply_ordinary::<UNROLL, Y>(s, x));
+            if try_store(s, y, v, job.stream, false) {
+                return true;
+            }
+        }
+        let v = affine(s, job, Whole, i, row.apply::<UNROLL, Y>(s, x));
+        try_store(s, y, v, job.stream, true)
+    }
+}
+
+/// [`Storage::try_store_x4`], past the caches or not.
+///
+/// # Safety
+/// As that.
+#[inline(always)]
+unsafe fn try_store<S: Simd, Y: Storage>(
+    s: S,
+    y: *mut Y,
+    v: [S::F; 4],
+    stream: bool,
+    zeros: bool,
+) -> bool {
+    // SAFETY: the same contract.
+    unsafe {
+        if stream {
+            Y::try_store_x4::<S, true>(s, y, v, zeros)
+        } else {
+            Y::try_store_x4::<S, false>(s, y, v, zeros)
+        }
     }
 }
 
@@ -201,6 +284,14 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
     f: [S::F; U],
 ) -> [S::F; U] {
     let mut v = f;
+    if let Some(weight) = job.plain_weight() {
+        // SAFETY: the caller vouches for the operands.
+        let w: [S::F; U] = unsafe { access.load(s, weight.add(i)) };
+        for j in 0..U {
+            v[j] = s.mul(f[j], w[j]);
+        }
+        return v;
+    }
     // SAFETY: the caller vouches for the operands.
     let (weight, bias) = unsafe {
         (

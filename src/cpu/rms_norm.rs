@@ -35,7 +35,13 @@ impl Function for RmsNorm {
         channels: usize,
     ) -> Scale<S> {
         // SAFETY: the same contract.
-        let squares = unsafe { row_sum::<S, X, _, 8>(s, Squares, x, channels) };
+        let squares = unsafe {
+            // Widening takes as long as adding up in four chains.
+            match size_of::<X>() {
+                2 => row_sum::<S, X, _, 4>(s, Squares, x, channels),
+                _ => row_sum::<S, X, _, 8>(s, Squares, x, channels),
+            }
+        };
         let sum = s.reduce_add(squares);
         Scale { rstd: s.splat((prepared.channels / (sum + prepared.channels_eps)).sqrt()) }
     }

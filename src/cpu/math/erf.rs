@@ -92,7 +92,7 @@ fn by_exp<S: Simd, const U: usize>(s: S, z: [S::F; U]) -> [S::F; U] {
     let mut y = z;
     for j in 0..U {
         let shrunk = s.neg_mul_add(s.mul(r[j], r[j]), p[j], r[j]);
-        let power = s.mul_exp2(one, n[j]);
+        let power = s.exp2(n[j]);
         y[j] = s.mul_add(power, shrunk, s.sub(one, power));
     }
     y

@@ -57,6 +57,25 @@ impl<S: Simd> Isru<S> {
         for j in 0..U {
             x[j] = s.min(limit, s.max(least, x[j]));
         }
+        self.coarse(s, x)
+    }
+
+    /// As [`apply_coarse`](Isru::apply_coarse), but 0 or NaN from where `x^2` overflows on.
+    #[inline(always)]
+    pub(crate) fn apply_coarse_ordinary<const U: usize>(
+        &self,
+        s: S,
+        mut x: [S::F; U],
+    ) -> [S::F; U] {
+        if S::RSQRT_BITS >= 23 {
+            return self.apply(s, x);
+        }
+        self.rescale(s, &mut x);
+        self.coarse(s, x)
+    }
+
+    #[inline(always)]
+    fn coarse<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
         let mut a = x;
         for j in 0..U {
             a[j] = s.mul_add(x[j], x[j], self.beta);

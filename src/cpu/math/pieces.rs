@@ -40,9 +40,9 @@ impl<const SHIFT: u32> Pieces<SHIFT> {
     ) -> [S::F; U] {
         let offset = s.splat(self.offset);
         let [minus_center, coefficients @ ..] = &self.columns;
-        let mut index = [s.table_index::<SHIFT>(offset, 0); U];
+        let mut index = [s.table_index::<SHIFT>(offset); U];
         for j in 0..U {
-            index[j] = s.table_index::<SHIFT>(s.mul_add(x[j], slope_scale, offset), 0);
+            index[j] = s.table_index::<SHIFT>(s.mul_add(x[j], slope_scale, offset));
         }
         let mut t = x;
         for j in 0..U {

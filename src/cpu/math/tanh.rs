@@ -127,7 +127,7 @@ impl<S: Simd> Tanh<S> {
         let mut y = x;
         for j in 0..U {
             let t = s.mul_add(s.mul(r[j], square[j]), p[j], r[j]);
-            let power = s.mul_exp2(one, n[j]);
+            let power = s.exp2(n[j]);
             let (minus, plus) = (s.sub(one, power), s.add(one, power));
             let q = s.div(s.mul_add(t, plus, minus), s.mul_add(t, minus, plus));
             // minus - q plus, where large terms cancel: exactly but for one small rounding, with

@@ -48,7 +48,10 @@ unsafe impl Simd for Avx2 {
         fn round(a: __m256) -> __m256 =
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn fence_streams() -> () = _mm_sfence();
-        fn prefetch(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn prefetch(p: *const u8, first_level: bool) -> () = match first_level {
+            true => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
+            false => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
+        };
         fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
         fn first_n(a: __m256, n: usize) -> __m256 =
             _mm256_and_ps(a, _mm256_castsi256_ps(mask(n)));
@@ -57,11 +60,11 @@ unsafe impl Simd for Avx2 {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         };
-        fn mul_exp2(a: __m256, n: __m256) -> __m256 = {
-            // 2^n by writing n + 127 into the exponent; a NaN in `n` is added back in `a + n * 0`.
+        fn exp2(n: __m256) -> __m256 = {
+            // 2^n by writing n + 127 into the exponent; a NaN in `n` comes back in `1 + n * 0`.
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
-            _mm256_mul_ps(_mm256_fmadd_ps(n, _mm256_setzero_ps(), a), power)
+            _mm256_mul_ps(_mm256_fmadd_ps(n, _mm256_setzero_ps(), _mm256_set1_ps(1.0)), power)
         };
         fn lookup(table: &[f32; 32], index: __m256i) -> __m256 = {
             let wrapped = _mm256_and_si256(index, _mm256_set1_epi32(31));
@@ -70,12 +73,9 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: __m256, floor: u32) -> __m256i {
+    fn table_index<const SHIFT: u32>(self, a: __m256) -> __m256i {
         // SAFETY: see the module's head.
-        unsafe {
-            let top = _mm256_srl_epi32(_mm256_castps_si256(a), _mm_cvtsi32_si128(SHIFT as i32));
-            _mm256_max_epi32(top, _mm256_set1_epi32(floor as i32))
-        }
+        unsafe { _mm256_srl_epi32(_mm256_castps_si256(a), _mm_cvtsi32_si128(SHIFT as i32)) }
     }
 
     #[inline(always)]

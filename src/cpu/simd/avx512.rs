@@ -69,6 +69,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const FMA: bool = true;
     const FAST_LOOKUP: bool = true;
     const RSQRT_BITS: u32 = 14;
+    const BF16_CONVERSION: bool = BF16;
 
     safe_intrinsics! {
         fn splat(v: f32) -> __m512 = _mm512_set1_ps(v);
@@ -85,11 +86,14 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn max(limit: __m512, x: __m512) -> __m512 = _mm512_max_ps(limit, x);
         fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<8>(a);
-        fn mul_exp2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+        fn exp2(n: __m512) -> __m512 = _mm512_scalef_ps(_mm512_set1_ps(1.0), n);
         fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
         fn first_n(a: __m512, n: usize) -> __m512 = _mm512_maskz_mov_ps(mask(n), a);
         fn fence_streams() -> () = _mm_sfence();
-        fn prefetch(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn prefetch(p: *const u8, first_level: bool) -> () = match first_level {
+            true => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
+            false => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
+        };
         fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
         fn with_sign(magnitude: __m512, sign: __m512) -> __m512 = {
             // 0xf8 is the truth table of `a | (b & c)`.
@@ -107,12 +111,9 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: __m512, floor: u32) -> __m512i {
+    fn table_index<const SHIFT: u32>(self, a: __m512) -> __m512i {
         // SAFETY: see the module's head.
-        unsafe {
-            let top = _mm512_srli_epi32::<SHIFT>(_mm512_castps_si512(a));
-            _mm512_max_epi32(top, _mm512_set1_epi32(floor as i32))
-        }
+        unsafe { _mm512_srli_epi32::<SHIFT>(_mm512_castps_si512(a)) }
     }
 
     #[inline(always)]
@@ -218,23 +219,37 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
         unsafe {
-            for j in [0, 2] {
-                let p = p.add(16 * j);
-                if BF16 && !any_tiny(v) {
-                    let both = core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
-                        v[j + 1],
-                        v[j],
-                    ));
-                    if STREAM {
-                        _mm512_stream_si512(p.cast(), both);
-                    } else {
-                        _mm512_storeu_si512(p.cast(), both);
-                    }
-                } else {
-                    store_u16_x2::<STREAM>(p, to_bf16(v[j]), to_bf16(v[j + 1]));
-                }
+            store_u16_x2::<STREAM>(p, to_bf16(v[0]), to_bf16(v[1]));
+            store_u16_x2::<STREAM>(p.add(32), to_bf16(v[2]), to_bf16(v[3]));
+        }
+    }
+    #[inline(always)]
+    unsafe fn try_store_bf16_x4<const STREAM: bool>(
+        self,
+        p: *mut u16,
+        v: [__m512; 4],
+        zeros: bool,
+    ) -> bool {
+        if !BF16 {
+            return false;
+        }
+        // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
+        unsafe {
+            // The conversion makes 0 of subnormal numbers: a result of 0 may be one of those.
+            let first = both_to_bf16(v[0], v[1]);
+            let last = both_to_bf16(v[2], v[3]);
+            if any_zero_or_nan(first, last) && (!zeros || any_subnormal(v)) {
+                return false;
+            }
+            if STREAM {
+                _mm512_stream_si512(p.cast(), first);
+                _mm512_stream_si512(p.add(32).cast(), last);
+            } else {
+                _mm512_storeu_si512(p.cast(), first);
+                _mm512_storeu_si512(p.add(32).cast(), last);
             }
         }
+        true
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: __m512, n: usize) {
@@ -300,17 +315,35 @@ unsafe fn to_bf16(v: __m512) -> __m256i {
     }
 }
 
-/// Whether some lane is 0 or subnormal. The conversion to bfloat16 makes 0 of subnormal numbers;
-/// zeros are taken along because one comparison of the least magnitude finds both.
+/// Rounds two vectors to bfloat16 with the processor's conversion, which takes subnormal numbers
+/// for 0.
 #[inline(always)]
-unsafe fn any_tiny(v: [__m512; 4]) -> bool {
-    /// The operation of VRANGEPS: the smaller magnitude, with its sign cleared.
-    const LEAST_MAGNITUDE: i32 = 0b1010;
+unsafe fn both_to_bf16(first: __m512, last: __m512) -> __m512i {
+    // SAFETY: see the module's head.
+    unsafe { core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(last, first)) }
+}
+
+/// Whether some bfloat16 of the two vectors is 0 or NaN.
+#[inline(always)]
+unsafe fn any_zero_or_nan(a: __m512i, b: __m512i) -> bool {
     // SAFETY: see the module's head.
     unsafe {
-        let left = _mm512_range_ps::<LEAST_MAGNITUDE>(v[0], v[1]);
-        let right = _mm512_range_ps::<LEAST_MAGNITUDE>(v[2], v[3]);
-        let least = _mm512_range_ps::<LEAST_MAGNITUDE>(left, right);
-        _mm512_cmp_ps_mask::<_CMP_LT_OQ>(least, _mm512_set1_ps(f32::MIN_POSITIVE)) != 0
+        // Doubling shifts the sign out, and the sum wraps around for NaN, which comes to lie with
+        // 0 below everything else.
+        let order = |v| _mm512_add_epi16(_mm512_add_epi16(v, v), _mm512_set1_epi16(0xff));
+        let least = _mm512_min_epu16(order(a), order(b));
+        _mm512_testn_epi16_mask(least, _mm512_set1_epi16(0xff00_u16 as i16)) != 0
+    }
+}
+
+/// Whether some lane is subnormal.
+#[inline(always)]
+unsafe fn any_subnormal(v: [__m512; 4]) -> bool {
+    /// The class of subnormal numbers for VFPCLASSPS.
+    const SUBNORMAL: i32 = 0x20;
+    // SAFETY: see the module's head.
+    unsafe {
+        let of = |v| _mm512_fpclass_ps_mask::<SUBNORMAL>(v);
+        of(v[0]) | of(v[1]) | of(v[2]) | of(v[3]) != 0
     }
 }

@@ -26,12 +26,33 @@ pub(crate) trait Storage: Copy + 'static {
     /// # Safety
     /// `p` must be valid for writes of `n <= S::LANES` elements.
     unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize);
+
+    /// Whether [`try_store_x4`](Storage::try_store_x4) ever stores.
+    #[inline(always)]
+    fn tries<S: Simd>() -> bool {
+        false
+    }
+    /// Stores as `store_x4` does, but faster, if no result is subnormal nor, unless `zeros`, 0 or
+    /// NaN; else it stores nothing and returns `false`.
+    ///
+    /// # Safety
+    /// As [`store_x4`](Storage::store_x4).
+    #[inline(always)]
+    unsafe fn try_store_x4<S: Simd, const STREAM: bool>(
+        _: S,
+        _: *mut Self,
+        _: [S::F; 4],
+        _zeros: bool,
+    ) -> bool {
+        false
+    }
 }
 
 macro_rules! storage {
-    ($ty:ty, $digits:literal, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x4:ident, $store_part:ident) => {
+    ($ty:ty, $digits:literal, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x4:ident, $store_part:ident $(, $more:item)*) => {
         impl Storage for $ty {
             const DIGITS: u32 = $digits;
+            $($more)*
 
             #[inline(always)]
             unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2] {
@@ -71,5 +92,19 @@ storage!(
     load_bf16_x2_unordered,
     load_bf16_part,
     store_bf16_x4,
-    store_bf16_part
+    store_bf16_part,
+    #[inline(always)]
+    fn tries<S: Simd>() -> bool {
+        S::BF16_CONVERSION
+    },
+    #[inline(always)]
+    unsafe fn try_store_x4<S: Simd, const STREAM: bool>(
+        s: S,
+        p: *mut Self,
+        v: [S::F; 4],
+        zeros: bool,
+    ) -> bool {
+        // SAFETY: the same contract.
+        unsafe { s.try_store_bf16_x4::<STREAM>(p.cast(), v, zeros) }
+    }
 );

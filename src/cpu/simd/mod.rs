@@ -54,6 +54,8 @@ pub(crate) unsafe trait Simd: Copy {
     const FAST_LOOKUP: bool;
     /// Number of correct bits of [`rsqrt_estimate`](Simd::rsqrt_estimate).
     const RSQRT_BITS: u32;
+    /// Whether there is a conversion to bfloat16, which treats subnormal numbers as 0.
+    const BF16_CONVERSION: bool = false;
 
     fn splat(self, v: f32) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -76,10 +78,10 @@ pub(crate) unsafe trait Simd: Copy {
     fn with_sign(self, magnitude: Self::F, sign: Self::F) -> Self::F;
     /// The nearest integer, ties to even, for `|a| < 2^22`.
     fn round(self, a: Self::F) -> Self::F;
-    /// `a * 2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
-    fn mul_exp2(self, a: Self::F, n: Self::F) -> Self::F;
-    /// Lane by lane, the larger of `bits of a >> SHIFT` and `floor` (`a` must not be negative).
-    fn table_index<const SHIFT: u32>(self, a: Self::F, floor: u32) -> Self::I;
+    /// `2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
+    fn exp2(self, n: Self::F) -> Self::F;
+    /// Lane by lane, the bits of `a` from bit `SHIFT` on.
+    fn table_index<const SHIFT: u32>(self, a: Self::F) -> Self::I;
     /// Lane by lane, `table[index % 32]`.
     fn lookup(self, table: &[f32; 32], index: Self::I) -> Self::F;
     /// The sum of all lanes, in a fixed order.
@@ -87,8 +89,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// `a` with every lane from `n` on replaced by +0.
     fn first_n(self, a: Self::F, n: usize) -> Self::F;
 
-    /// Asks for the cache line at `p`, which may be any address, to be read.
-    fn prefetch(self, p: *const u8);
+    /// Asks for the cache line at `p`, which may be any address, to be read into the second level
+    /// of the caches, or into the first.
+    fn prefetch(self, p: *const u8, first_level: bool);
     /// Asks for the cache line at `p`, which may be any address, to be written.
     fn prefetch_write(self, p: *const u8);
     /// Makes streamed stores visible to other threads before what follows.
@@ -157,6 +160,20 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
     unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [Self::F; 4]);
+    /// Stores as [`store_bf16_x4`](Simd::store_bf16_x4) does if `BF16_CONVERSION` and no result is
+    /// subnormal nor, unless `zeros`, 0 or NaN; else stores nothing and returns `false`.
+    ///
+    /// # Safety
+    /// As [`store_bf16_x4`](Simd::store_bf16_x4).
+    #[inline(always)]
+    unsafe fn try_store_bf16_x4<const STREAM: bool>(
+        self,
+        _: *mut u16,
+        _: [Self::F; 4],
+        _zeros: bool,
+    ) -> bool {
+        false
+    }
     /// Stores the first `n <= LANES` lanes as bfloat16, rounded to nearest even.
     ///
     /// # Safety

@@ -89,28 +89,21 @@ unsafe impl Simd for Portable {
         (a + f32x8::splat(ROUNDER)) - f32x8::splat(ROUNDER)
     }
     #[inline(always)]
-    fn mul_exp2(self, a: f32x8, n: f32x8) -> f32x8 {
+    fn exp2(self, n: f32x8) -> f32x8 {
         // The integer stands in the low bits of `n + ROUNDER`; the rest is shifted out.
         let biased: i32x8 = cast(n + f32x8::splat(ROUNDER + 127.0));
         let power: f32x8 = cast(biased << 23);
         // `n * 0` carries a NaN over and adds nothing otherwise.
-        (a + n * f32x8::ZERO) * power
+        (f32x8::ONE + n * f32x8::ZERO) * power
     }
     #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: f32x8, floor: u32) -> [u32; 8] {
-        let mut index: [u32; 8] = cast(a);
-        for i in &mut index {
-            *i = (*i >> SHIFT).max(floor);
-        }
-        index
+    fn table_index<const SHIFT: u32>(self, a: f32x8) -> [u32; 8] {
+        let bits: [u32; 8] = cast(a);
+        bits.map(|bits| bits >> SHIFT)
     }
     #[inline(always)]
     fn lookup(self, table: &[f32; 32], index: [u32; 8]) -> f32x8 {
-        let mut values = [0.0; 8];
-        for (value, i) in values.iter_mut().zip(index) {
-            *value = table[i as usize % 32];
-        }
-        f32x8::new(values)
+        f32x8::new(index.map(|i| table[i as usize % 32]))
     }
     #[inline(always)]
     fn reduce_add(self, a: f32x8) -> f32 {
@@ -126,7 +119,7 @@ unsafe impl Simd for Portable {
         f32x8::new(v)
     }
     #[inline(always)]
-    fn prefetch(self, _: *const u8) {}
+    fn prefetch(self, _: *const u8, _: bool) {}
     #[inline(always)]
     fn prefetch_write(self, _: *const u8) {}
     #[inline(always)]
