@@ -169,6 +169,32 @@ typedef uint32_t dynorm_isa;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// Options of a call, to be combined by `|`.
+enum dynorm_flag
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // CPU: write the output past the caches, whatever its size. Without this flag and the next,
+  // outputs larger than the last-level cache are. It has no effect in place.
+  DYNORM_FLAG_STREAM = 1,
+  // CPU: never write the output past the caches: for a large output that is read again at once.
+  DYNORM_FLAG_NO_STREAM = 2,
+  // CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
+  DYNORM_FLAG_FAST_TANH = 4,
+  // CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
+  // has finished. It waits before it reads x or writes y, but weight and bias may be read
+  // before: no kernel that may still run may write them.
+  DYNORM_FLAG_PROGRAMMATIC = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_flag dynorm_flag;
+#else
+typedef uint32_t dynorm_flag;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // A CUDA context with the kernels of some functions loaded into it. Make one at start-up and keep
 // it: opening compiles kernels for the device, which takes from milliseconds to seconds (the
 // driver keeps a cache on disk). Several threads may use one at once, whichever context is

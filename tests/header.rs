@@ -46,6 +46,8 @@ fn generate() -> String {
         line_length: 100,
         ..Default::default()
     };
+    // No function and no struct names it, so it would be left out.
+    config.export.include = vec!["dynorm_flag".into()];
     config.function.sort_by = Some(cbindgen::SortKey::None);
     let sources = SOURCES.iter().map(|file| in_repository("src/ffi").join(file));
     let builder = cbindgen::Builder::new().with_config(config);
