@@ -116,8 +116,7 @@ pub struct dynorm_forward_args {
     pub reserved: u32,
 }
 
-/// The size of the struct in the first version of the header. It is also what is read of one that
-/// claims to be longer than any that will ever be.
+/// The size of the struct in the first version of the header.
 const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
 /// More than any version's size.
 const TOO_LARGE: usize = 4096;
@@ -136,12 +135,16 @@ pub(super) struct Operand {
 }
 
 impl dynorm_forward_args {
-    /// A copy of what C gives, with later fields at 0 if its header is older.
+    /// What C gives: where it is, or in `room` with later fields at 0 or without them, if its
+    /// header is of another version.
     ///
     /// # Safety
     /// `args` must be NULL or point to as many bytes as its first field says, if these are at
-    /// least [`OLDEST`] and less than [`TOO_LARGE`].
-    pub(super) unsafe fn read(args: *const Self) -> Result<Self, Refusal> {
+    /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes for `'a`.
+    pub(super) unsafe fn read<'a>(
+        args: *const Self,
+        room: &'a mut MaybeUninit<Self>,
+    ) -> Result<&'a Self, Refusal> {
         const KNOWN: usize = size_of::<dynorm_forward_args>();
         if args.is_null() {
             return Err(Refusal::Null { what: "args" });
@@ -154,7 +157,7 @@ impl dynorm_forward_args {
         let size = unsafe { (*args).size };
         if size == KNOWN {
             // SAFETY: the caller vouches for the bytes; every field takes any of them.
-            return Ok(unsafe { args.read() });
+            return Ok(unsafe { &*args });
         }
         if !(OLDEST..TOO_LARGE).contains(&size) {
             return Err(Refusal::Size { given: size, wanted: KNOWN });
@@ -168,11 +171,11 @@ impl dynorm_forward_args {
                 });
             }
         }
-        let mut read = MaybeUninit::<Self>::zeroed();
+        *room = MaybeUninit::zeroed();
         // SAFETY: both have as many bytes; zeros and whatever C gives make valid fields.
         unsafe {
-            ptr::copy_nonoverlapping(bytes, read.as_mut_ptr().cast(), size.min(KNOWN));
-            Ok(read.assume_init())
+            ptr::copy_nonoverlapping(bytes, room.as_mut_ptr().cast(), size.min(KNOWN));
+            Ok(room.assume_init_ref())
         }
     }
 

@@ -8,6 +8,7 @@ use crate::place::{self, Place};
 use crate::tensor::Channels;
 use crate::{Forward, Rows, RowsMut};
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 /// Does the work on the calling thread. Nothing is allocated, and no lock is taken.
@@ -21,10 +22,11 @@ use core::ptr::NonNull;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dynorm_status {
     guard(|| {
+        let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args) }?;
+        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
         // SAFETY: as above.
-        Ok(unsafe { call(&args) }?.run()?)
+        Ok(unsafe { call(args) }?.run()?)
     })
 }
 
@@ -39,10 +41,11 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
     args: *const dynorm_forward_args,
 ) -> dynorm_status {
     guard(|| {
+        let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args) }?;
+        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
         // SAFETY: as above.
-        let mut call = unsafe { call(&args) }?;
+        let mut call = unsafe { call(args) }?;
         #[cfg(feature = "rayon")]
         return Ok(call.run_parallel()?);
         #[cfg(not(feature = "rayon"))]
@@ -68,10 +71,11 @@ pub unsafe extern "C" fn dynorm_forward_part(
     count: usize,
 ) -> dynorm_status {
     guard(|| {
+        let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args) }?;
+        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
         // SAFETY: as above; each part is done once, by one thread.
-        Ok(unsafe { call(&args)?.run_part(index, count) }?)
+        Ok(unsafe { call(args)?.run_part(index, count) }?)
     })
 }
 

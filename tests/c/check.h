@@ -1,4 +1,4 @@
-/* What the test programs share: checks that end the program, and numbers. */
+/* What the test programs share: checks that end the program, calls, and numbers. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -23,6 +23,19 @@ static inline void check_status(dynorm_status given, dynorm_status wanted, const
             dynorm_status_string(given), dynorm_last_error(), dynorm_status_string(wanted));
     exit(1);
   }
+}
+
+/* A call over f32 rows that follow one another, without weight and bias. */
+static inline dynorm_forward_args call_of(dynorm_norm norm, size_t rows, size_t channels, const float *x,
+                                          float *y) {
+  dynorm_forward_args args = dynorm_forward_args_init();
+  args.norm = norm;
+  args.rows = rows;
+  args.channels = channels;
+  args.x = x;
+  args.y = y;
+  args.x_element = args.y_element = DYNORM_F32;
+  return args;
 }
 
 /* Numbers between -2 and 2 that look random, the same in every run. */

@@ -4,12 +4,7 @@
 int main(void) {
   float xy[4] = {1, 2, 3, 4};
   dynorm_isa isa = DYNORM_ISA_AVX2;
-  dynorm_forward_args args = dynorm_forward_args_init();
-  args.norm = dynorm_dyt(1.0f);
-  args.rows = 1;
-  args.channels = 4;
-  args.x = args.y = xy;
-  args.x_element = args.y_element = DYNORM_F32;
+  dynorm_forward_args args = call_of(dynorm_dyt(1.0f), 1, 4, xy, xy);
   CHECK_STATUS(dynorm_isa_current(&isa), DYNORM_ERROR_ISA);
   CHECK(isa == DYNORM_ISA_AVX2);
   CHECK(strstr(dynorm_last_error(), "DYNORM_ISA is \"nonsense\"") != NULL);

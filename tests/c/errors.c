@@ -6,15 +6,10 @@ enum { ROWS = 4, CHANNELS = 8 };
 static float x[ROWS * CHANNELS + 64], y[ROWS * CHANNELS + 64], weight[2 * CHANNELS], bias[2 * CHANNELS];
 
 static dynorm_forward_args good(void) {
-  dynorm_forward_args args = dynorm_forward_args_init();
-  args.norm = dynorm_rms_norm(1e-5f);
-  args.rows = ROWS;
-  args.channels = CHANNELS;
-  args.x = x;
-  args.y = y;
+  dynorm_forward_args args = call_of(dynorm_rms_norm(1e-5f), ROWS, CHANNELS, x, y);
   args.weight = weight;
   args.bias = bias;
-  args.x_element = args.y_element = args.weight_element = args.bias_element = DYNORM_F32;
+  args.weight_element = args.bias_element = DYNORM_F32;
   return args;
 }
 

@@ -8,22 +8,11 @@ enum { THREADS = 8, ROUNDS = 20, ROWS = 5, CHANNELS = 1000 };
 static float shared_x[ROWS * CHANNELS], shared_y[2][ROWS * CHANNELS], wanted[2][ROWS * CHANNELS];
 static pthread_barrier_t barrier;
 
-static dynorm_forward_args call(dynorm_norm norm, const float *x, float *y) {
-  dynorm_forward_args args = dynorm_forward_args_init();
-  args.norm = norm;
-  args.rows = ROWS;
-  args.channels = CHANNELS;
-  args.x = x;
-  args.y = y;
-  args.x_element = args.y_element = DYNORM_F32;
-  return args;
-}
-
 /* As ggml's threads do: the same call from each, with its index. */
 static void part_of_one_call(size_t index) {
   const dynorm_norm norms[2] = {dynorm_layer_norm(1e-5f), dynorm_derf(0.5f, 0.0f)};
   for (int i = 0; i < 2; i++) {
-    dynorm_forward_args args = call(norms[i], shared_x, shared_y[i]);
+    dynorm_forward_args args = call_of(norms[i], ROWS, CHANNELS, shared_x, shared_y[i]);
     CHECK_STATUS(dynorm_forward_part(&args, index, THREADS), DYNORM_OK);
   }
   pthread_barrier_wait(&barrier);
@@ -36,7 +25,7 @@ static void part_of_one_call(size_t index) {
 
 static void errors_of_its_own(size_t index) {
   char text[64];
-  dynorm_forward_args args = call(dynorm_rms_norm(0.0f), shared_x, NULL);
+  dynorm_forward_args args = call_of(dynorm_rms_norm(0.0f), ROWS, CHANNELS, shared_x, NULL);
   args.x_row_stride = index + 1;
   CHECK_STATUS(dynorm_forward(&args), DYNORM_ERROR_SHAPE);
   snprintf(text, sizeof text, "input has a row stride of %zu elements", index + 1);
@@ -45,7 +34,7 @@ static void errors_of_its_own(size_t index) {
 }
 
 static void calls_of_its_own(float *y) {
-  dynorm_forward_args args = call(dynorm_derf(0.5f, 0.0f), shared_x, y);
+  dynorm_forward_args args = call_of(dynorm_derf(0.5f, 0.0f), ROWS, CHANNELS, shared_x, y);
   CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);
   CHECK(memcmp(y, wanted[1], sizeof wanted[1]) == 0);
 }
@@ -58,9 +47,7 @@ static void parallel_calls(void) {
   for (size_t i = 0; i < LARGE; i++) {
     xy[i] = (float)(i % 7) - 3.0f;
   }
-  dynorm_forward_args args = call(dynorm_dyisru(1.0f, 1.0f), xy, xy);
-  args.rows = 1;
-  args.channels = LARGE;
+  dynorm_forward_args args = call_of(dynorm_dyisru(1.0f, 1.0f), 1, LARGE, xy, xy);
   CHECK_STATUS(dynorm_forward_parallel(&args), DYNORM_OK);
   for (size_t i = 0; i < LARGE; i++) {
     CHECK(xy[i] == xy[i % 7] && (xy[i] < 0) == (i % 7 < 3));
@@ -87,9 +74,9 @@ int main(void) {
   for (size_t i = 0; i < ROWS * CHANNELS; i++) {
     shared_x[i] = number(&seed);
   }
-  dynorm_forward_args args = call(dynorm_layer_norm(1e-5f), shared_x, wanted[0]);
+  dynorm_forward_args args = call_of(dynorm_layer_norm(1e-5f), ROWS, CHANNELS, shared_x, wanted[0]);
   CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);
-  args = call(dynorm_derf(0.5f, 0.0f), shared_x, wanted[1]);
+  args = call_of(dynorm_derf(0.5f, 0.0f), ROWS, CHANNELS, shared_x, wanted[1]);
   CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);
 
   pthread_t threads[THREADS];

@@ -120,16 +120,10 @@ static void check_all(dynorm_norm norm, size_t channels) {
   }
 }
 
-/* The header's example, for what is left at 0: stride, types of what is not there, instructions. */
+/* What is left at 0 has its default: strides, types of what is not there, instructions. Flags change no bit. */
 static void check_defaults(void) {
   float x[2 * 3] = {1, 2, 2, -3, 4, 0}, y[2 * 3];
-  dynorm_forward_args args = dynorm_forward_args_init();
-  args.norm = dynorm_rms_norm(0.0f);
-  args.rows = 2;
-  args.channels = 3;
-  args.x = x;
-  args.y = y;
-  args.x_element = args.y_element = DYNORM_F32;
+  dynorm_forward_args args = call_of(dynorm_rms_norm(0.0f), 2, 3, x, y);
   CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);
   CHECK(fabsf(y[0] - 1.0f / sqrtf(3.0f)) < 1e-6f && fabsf(y[4] - 4.0f / sqrtf(25.0f / 3.0f)) < 1e-6f);
 
@@ -149,16 +143,9 @@ static void check_isas(void) {
   for (uint32_t i = 0; i < 7; i++) {
     dynorm_isa isa = (dynorm_isa)i;
     float x[50], y[50];
-    uint32_t seed = 5;
-    dynorm_forward_args args = dynorm_forward_args_init();
-    args.norm = dynorm_dyt(0.5f);
-    args.rows = 1;
-    args.channels = 50;
-    args.x = x;
-    args.y = y;
-    args.x_element = args.y_element = DYNORM_F32;
+    dynorm_forward_args args = call_of(dynorm_dyt(0.5f), 1, 50, x, y);
     args.isa = isa;
-    fill(x, DYNORM_F32, 1, 50, 50, seed);
+    fill(x, DYNORM_F32, 1, 50, 50, 5);
     CHECK((dynorm_isa_name(isa) == NULL) == (i == 0 || i > DYNORM_ISA_AVX512_BF16));
     if (dynorm_isa_is_available(isa)) {
       CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);

@@ -150,5 +150,7 @@ fn valgrind_is_there() -> bool {
 /// The names of the symbols of a library or program, as `nm` lists them.
 pub fn symbols(options: &[&str], file: &Path) -> BTreeSet<String> {
     let listed = succeed(Command::new("nm").args(options).arg(file));
-    listed.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect()
+    let names = listed.lines().filter_map(|line| line.split_whitespace().last());
+    // A static library's object files are listed with a colon.
+    names.filter(|name| !name.ends_with(':')).map(str::to_owned).collect()
 }

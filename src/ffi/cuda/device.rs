@@ -79,8 +79,9 @@ pub(super) unsafe fn forward(
     let Some(dynorm_cuda(device)) = (unsafe { device.as_ref() }) else {
         return Err(Refusal::Null { what: "device" });
     };
+    let mut room = MaybeUninit::uninit();
     // SAFETY: as above.
-    let args = unsafe { dynorm_forward_args::read(args) }?;
+    let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
     let flags = args.flags()?;
     flags.stream()?;
     let rows = |given: Tensor| {
