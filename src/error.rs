@@ -140,8 +140,8 @@ pub enum Error {
         /// The function.
         name: &'static str,
     },
-    /// An address of device memory that is not a multiple of the element's size.
-    #[cfg(feature = "cuda")]
+    /// An address that is null, or not a multiple of the element's size.
+    #[cfg(any(feature = "cuda", feature = "capi"))]
     #[error(
         "{what} is at {address:#x}; it must be a multiple of its element's {wanted} bytes, and not 0"
     )]
@@ -172,7 +172,7 @@ pub enum Error {
         address: u64,
     },
     /// An output that shares memory with something that is read, other than in place.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", feature = "capi"))]
     #[error("output overlaps {what}; it must be apart from it, or the input itself")]
     Overlap {
         /// What it overlaps.

@@ -36,10 +36,9 @@ use core::ptr::NonNull;
 #[must_use = "a call does nothing until it is run"]
 pub struct Forward<'a> {
     norm: Norm,
-    /// The input, which in place is the output.
+    /// The input; in place, it is where the output is.
     x: Tensor,
     y: Tensor,
-    in_place: bool,
     weight: Option<Channels<'a>>,
     bias: Option<Channels<'a>>,
     weight_offset: f32,
@@ -64,7 +63,7 @@ unsafe impl Sync for Forward<'_> {}
 impl<'a> Forward<'a> {
     pub(crate) fn new(norm: Norm, x: Rows<'a>, y: RowsMut<'a>) -> Self {
         let x = Tensor { data: x.data, element: x.element, layout: x.layout };
-        Self { in_place: false, ..Self::in_place(norm, y).with_input(x) }
+        Self { x, ..Self::in_place(norm, y) }
     }
 
     pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
@@ -73,7 +72,6 @@ impl<'a> Forward<'a> {
             norm,
             x: tensor,
             y: tensor,
-            in_place: true,
             weight: None,
             bias: None,
             weight_offset: 0.0,
@@ -81,10 +79,6 @@ impl<'a> Forward<'a> {
             stream: None,
             borrows: PhantomData,
         }
-    }
-
-    fn with_input(self, x: Tensor) -> Self {
-        Self { x, ..self }
     }
 
     /// Multiplies each channel by its `weight`: one element per channel.
@@ -97,6 +91,12 @@ impl<'a> Forward<'a> {
     pub fn bias<T: Element>(mut self, bias: &'a [T]) -> Self {
         self.bias = Some(Channels::new(bias));
         self
+    }
+
+    /// Weight and bias, of types that are known at run time.
+    #[cfg(feature = "capi")]
+    pub(crate) fn operands(self, weight: Option<Channels<'a>>, bias: Option<Channels<'a>>) -> Self {
+        Self { weight, bias, ..self }
     }
 
     /// Adds `offset` to every weight, in f32: 1 for models that store `weight - 1` (Gemma).
@@ -231,6 +231,7 @@ impl<'a> Forward<'a> {
             Some(isa) => isa.checked()?,
             None => Isa::current()?,
         };
+        let in_place = self.x.data == self.y.data;
         let output_bytes = y.rows * y.channels * self.y.element.size();
         let job = Job {
             x: self.x.data,
@@ -244,7 +245,7 @@ impl<'a> Forward<'a> {
             weight: operand("weight", self.weight)?,
             bias: operand("bias", self.bias)?,
             weight_offset: self.weight_offset,
-            stream: !self.in_place && self.stream.unwrap_or_else(|| cpu::stream_pays(output_bytes)),
+            stream: !in_place && self.stream.unwrap_or_else(|| cpu::stream_pays(output_bytes)),
         };
         Ok((job, isa))
     }

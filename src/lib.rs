@@ -55,8 +55,13 @@ pub mod cpu;
 pub mod cuda;
 mod element;
 mod error;
+#[cfg(feature = "capi")]
+#[doc(hidden)]
+pub mod ffi;
 mod forward;
 mod norm;
+#[cfg(any(feature = "cuda", feature = "capi"))]
+mod place;
 pub mod reference;
 mod tensor;
 

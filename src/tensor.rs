@@ -106,6 +106,15 @@ impl<'a> Rows<'a> {
         Self { data: NonNull::from(data).cast(), element: T::TYPE, layout, lifetime: PhantomData }
     }
 
+    /// A view of memory that is no slice, whose layout has been validated.
+    ///
+    /// # Safety
+    /// For `'a`, `data` must be valid for reads of the rows, and aligned to the element.
+    #[cfg(feature = "capi")]
+    pub(crate) unsafe fn from_raw(data: NonNull<u8>, element: ElementType, layout: Layout) -> Self {
+        Self { data, element, layout, lifetime: PhantomData }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.layout.rows
@@ -175,6 +184,15 @@ impl<'a> RowsMut<'a> {
         Self { data: NonNull::from(data).cast(), element: T::TYPE, layout, lifetime: PhantomData }
     }
 
+    /// A view of memory that is no slice, whose layout has been validated.
+    ///
+    /// # Safety
+    /// For `'a`, `data` must be valid for reads and writes of the rows, and aligned to the element.
+    #[cfg(feature = "capi")]
+    pub(crate) unsafe fn from_raw(data: NonNull<u8>, element: ElementType, layout: Layout) -> Self {
+        Self { data, element, layout, lifetime: PhantomData }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.layout.rows
@@ -213,6 +231,15 @@ impl<'a> Channels<'a> {
             len: data.len(),
             lifetime: PhantomData,
         }
+    }
+
+    /// Values of memory that is no slice.
+    ///
+    /// # Safety
+    /// For `'a`, `data` must be valid for reads of `len` elements, and aligned to them.
+    #[cfg(feature = "capi")]
+    pub(crate) unsafe fn from_raw(data: NonNull<u8>, element: ElementType, len: usize) -> Self {
+        Self { data, element, len, lifetime: PhantomData }
     }
 
     pub(crate) fn check(&self, what: &'static str, channels: usize) -> Result<(), Error> {

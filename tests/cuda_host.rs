@@ -5,6 +5,9 @@
 
 #[path = "cuda_host/allocations.rs"]
 mod allocations;
+#[cfg(feature = "capi")]
+#[path = "cuda_host/capi.rs"]
+mod capi;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;

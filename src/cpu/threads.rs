@@ -55,13 +55,14 @@ const SERIAL_BELOW: usize = 1 << 20;
 pub(crate) unsafe fn run_parallel(norm: Norm, isa: Isa, job: &Job) {
     use rayon::prelude::*;
 
-    let threads = rayon::current_num_threads();
-    if threads == 1 || job.rows * job.channels < SERIAL_BELOW {
+    // The size first: to ask rayon for its threads is to start them.
+    let small = job.rows * job.channels < SERIAL_BELOW;
+    let count = if small { 1 } else { rayon::current_num_threads() };
+    if count == 1 {
         // SAFETY: the same contract.
         return unsafe { run_serial(norm, isa, job) };
     }
     let shared = Shared(*job);
-    let count = threads;
     (0..count).into_par_iter().with_max_len(1).for_each(|index| {
         // SAFETY: the same contract; each index is given once.
         unsafe { run_part(norm, isa, shared.job(), index, count) }

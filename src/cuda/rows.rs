@@ -1,5 +1,6 @@
 //! Tensors in device memory, by address.
 
+use crate::place::Place;
 use crate::tensor::Layout;
 use crate::{ElementType, Error};
 
@@ -69,29 +70,8 @@ impl DeviceRows {
         self.element
     }
 
-    /// Bytes from the first element to behind the last; validated by the constructor.
-    fn bytes(&self) -> u64 {
-        let Layout { rows, channels, stride } = self.layout;
-        (((rows - 1) * stride + channels) * self.element.size()) as u64
-    }
-
-    /// Whether an element of `self` shares memory with one of `other`.
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        if self.address >= other.address.saturating_add(other.bytes())
-            || other.address >= self.address.saturating_add(self.bytes())
-        {
-            return false;
-        }
-        let row_bytes = |rows: &Self| (rows.layout.channels * rows.element.size()) as u64;
-        let stride_bytes = |rows: &Self| (rows.layout.stride * rows.element.size()) as u64;
-        // Columns side by side in rows of one length, such as the parts of a packed q, k, v.
-        let stride = stride_bytes(self);
-        let apart =
-            (other.address.wrapping_sub(self.address) as i64).rem_euclid(stride as i64) as u64;
-        let side_by_side = stride == stride_bytes(other)
-            && apart >= row_bytes(self)
-            && stride - apart >= row_bytes(other);
-        !side_by_side
+    pub(crate) fn place(&self) -> Place {
+        Place { address: self.address, element: self.element, layout: self.layout }
     }
 }
 
@@ -105,23 +85,7 @@ pub(crate) struct DeviceChannels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ElementType::{Bf16, F32};
-
-    #[test]
-    fn overlaps_are_found() {
-        let rows = |address, stride| DeviceRows::with_stride(address, F32, 4, 8, stride).unwrap();
-        let x = rows(4096, 8);
-        assert!(x.overlaps(&x));
-        assert!(x.overlaps(&rows(4096 + 4, 8)));
-        assert!(!x.overlaps(&rows(4096 + 128, 8)));
-        assert!(!rows(4096 + 128, 8).overlaps(&x));
-        // Two halves of rows of 16, either way round; then one column too far.
-        assert!(!rows(4096, 16).overlaps(&rows(4096 + 32, 16)));
-        assert!(!rows(4096 + 32, 16).overlaps(&rows(4096, 16)));
-        assert!(rows(4096, 16).overlaps(&rows(4096 + 28, 16)));
-        assert!(rows(4096 + 28, 16).overlaps(&rows(4096, 16)));
-        assert!(rows(4096, 16).overlaps(&rows(4096 + 32, 17)));
-    }
+    use ElementType::Bf16;
 
     #[test]
     fn shapes_are_checked() {

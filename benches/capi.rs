@@ -1,0 +1,65 @@
+//! What a call through the C interface costs beyond the same call from Rust.
+//!
+//!     cargo bench --features capi --bench capi
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use dynorm::ffi::{
+    dynorm_element, dynorm_forward, dynorm_forward_args, dynorm_function, dynorm_norm,
+    dynorm_status,
+};
+use dynorm::{Norm, Rows, RowsMut};
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+
+const EPS: f32 = 1e-5;
+
+fn benches(criterion: &mut Criterion) {
+    for channels in [64, 4096] {
+        let mut group = criterion.benchmark_group(format!("rms_norm/1x{channels}/f32"));
+        let x = vec![0.5_f32; channels];
+        let weight = vec![1.0_f32; channels];
+        let mut y = vec![0.0_f32; channels];
+        group.bench_function("rust", |bencher| {
+            bencher.iter(|| {
+                let x = Rows::new(black_box(&x), 1, channels).expect("the shape fits");
+                let y = RowsMut::new(&mut y, 1, channels).expect("the shape fits");
+                Norm::RmsNorm { eps: EPS }.forward(x, y).weight(&weight).run().expect("valid");
+            });
+        });
+        let args = arguments(&x, &weight, &mut y);
+        group.bench_function("c", |bencher| {
+            bencher.iter(|| {
+                // SAFETY: `args` describes the vectors above.
+                let status = unsafe { dynorm_forward(black_box(&raw const args)) };
+                assert_eq!(status, dynorm_status::DYNORM_OK);
+            });
+        });
+        group.finish();
+    }
+}
+
+fn arguments(x: &[f32], weight: &[f32], y: &mut [f32]) -> dynorm_forward_args {
+    let f32 = MaybeUninit::new(dynorm_element::DYNORM_F32);
+    // SAFETY: zeros are every field's default.
+    let defaults: dynorm_forward_args = unsafe { std::mem::zeroed() };
+    dynorm_forward_args {
+        size: size_of::<dynorm_forward_args>(),
+        norm: dynorm_norm {
+            function: MaybeUninit::new(dynorm_function::DYNORM_RMS_NORM),
+            eps: EPS,
+            ..defaults.norm
+        },
+        rows: 1,
+        channels: x.len(),
+        x: x.as_ptr().cast(),
+        y: y.as_mut_ptr().cast(),
+        weight: weight.as_ptr().cast(),
+        x_element: f32,
+        y_element: f32,
+        weight_element: f32,
+        ..defaults
+    }
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);

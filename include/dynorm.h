@@ -1,0 +1,440 @@
+/*
+ * dynorm: RMSNorm, LayerNorm, DyT, DyISRU and Derf over rows of channels, on the CPU and on NVIDIA
+ * GPUs. Generated from src/ffi by tests/header.rs; do not edit.
+ *
+ *   float x[2 * 4096], y[2 * 4096], weight[4096];
+ *   ...
+ *   dynorm_forward_args args = dynorm_forward_args_init();
+ *   args.norm = dynorm_rms_norm(1e-5f);
+ *   args.rows = 2;
+ *   args.channels = 4096;
+ *   args.x = x;
+ *   args.y = y;
+ *   args.weight = weight;
+ *   args.x_element = args.y_element = args.weight_element = DYNORM_F32;
+ *   if (dynorm_forward(&args) != DYNORM_OK) {
+ *     fprintf(stderr, "%s\n", dynorm_last_error());
+ *   }
+ *
+ * What holds for every function:
+ *
+ * - Nothing has to be set up, and nothing is kept between calls but the choice of instructions and,
+ *   after the first dynorm_forward_parallel, its threads.
+ * - A function that can fail returns a dynorm_status. What it writes through pointers it writes only
+ *   on success. dynorm_last_error() has the details, per thread.
+ * - NULL, misaligned addresses, unknown values, impossible shapes and overlaps are errors. The sizes
+ *   of buffers cannot be seen: a buffer that is smaller than its shape is undefined behaviour.
+ * - No call throws or unwinds. Any thread may call, also several at once.
+ * - Enums are 32-bit numbers. The struct of a call begins with its size, and structs have no padding:
+ *   later versions may add values, and fields at the end, and leave the others as they are. Before
+ *   version 1 a new minor version may change more; the shared library's name tells which one it is
+ *   (libdynorm.so.0.MINOR).
+ */
+#ifndef DYNORM_H
+#define DYNORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+// The version of this header.
+#define DYNORM_VERSION_MAJOR 0
+#define DYNORM_VERSION_MINOR 1
+#define DYNORM_VERSION_PATCH 0
+// The version of this header as one number: 1000000 major + 1000 minor + patch.
+#define DYNORM_VERSION \
+  (1000000 * DYNORM_VERSION_MAJOR + 1000 * DYNORM_VERSION_MINOR + DYNORM_VERSION_PATCH)
+
+// What a function returns. A number keeps its meaning; later versions may add some.
+enum dynorm_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Done.
+  DYNORM_OK = 0,
+  // A pointer is NULL that must not be.
+  DYNORM_ERROR_NULL = 1,
+  // An address is not a multiple of the element's size, or a struct is not aligned.
+  DYNORM_ERROR_ALIGNMENT = 2,
+  // The field `size` of a struct is not what `sizeof` gives in any known version of the header.
+  DYNORM_ERROR_STRUCT_SIZE = 3,
+  // A number that stands for none of the values of its enum, or flags that exclude each other.
+  DYNORM_ERROR_VALUE = 4,
+  // No channels, a row stride below the channels, or more than memory can hold.
+  DYNORM_ERROR_SHAPE = 5,
+  // A parameter is outside its range.
+  DYNORM_ERROR_PARAMETER = 6,
+  // The output shares memory with something that is read, other than exactly in place.
+  DYNORM_ERROR_OVERLAP = 7,
+  // A part whose index is not below the count.
+  DYNORM_ERROR_PART = 8,
+  // The processor lacks the instruction set, or `DYNORM_ISA` names none.
+  DYNORM_ERROR_ISA = 9,
+  // The library was built without what was asked for, or is older than a field that is used.
+  DYNORM_ERROR_UNSUPPORTED = 10,
+  // No CUDA driver, or a driver or device that is too old.
+  DYNORM_ERROR_CUDA_MISSING = 11,
+  // The CUDA driver refused a call; it may report the failure of earlier work.
+  DYNORM_ERROR_CUDA_DRIVER = 12,
+  // No CUDA context is current on this thread.
+  DYNORM_ERROR_CUDA_CONTEXT = 13,
+  // The device was opened without the kernels of this function.
+  DYNORM_ERROR_CUDA_NOT_LOADED = 14,
+  // An address that the device cannot reach, or that belongs to another context.
+  DYNORM_ERROR_CUDA_MEMORY = 15,
+  // An error of the library itself. The output may be partly written.
+  DYNORM_ERROR_INTERNAL = 16,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_status dynorm_status;
+#else
+typedef uint32_t dynorm_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A function over the rows of a tensor.
+enum dynorm_function
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // RMSNorm: `x / sqrt(mean(x^2) + eps)`, the mean over the row.
+  DYNORM_RMS_NORM = 1,
+  // LayerNorm: `(x - mean) / sqrt(var + eps)`, mean and population variance over the row.
+  DYNORM_LAYER_NORM = 2,
+  // DyT: `tanh(alpha x)`.
+  DYNORM_DYT = 3,
+  // DyISRU: `scale x / sqrt(beta + x^2)`.
+  DYNORM_DYISRU = 4,
+  // Derf: `erf(alpha x + shift)`.
+  DYNORM_DERF = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_function dynorm_function;
+#else
+typedef uint32_t dynorm_function;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// The type of a tensor's elements. Arithmetic is in f32 whatever the type; results are rounded
+// once, to nearest even.
+enum dynorm_element
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // IEEE binary32, `float`.
+  DYNORM_F32 = 1,
+  // IEEE binary16.
+  DYNORM_F16 = 2,
+  // bfloat16, the upper half of a binary32.
+  DYNORM_BF16 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_element dynorm_element;
+#else
+typedef uint32_t dynorm_element;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Instructions for the CPU's kernels. On one of them a row gives the same bits in every call;
+// between them results differ within the errors that the README states.
+enum dynorm_isa
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // No choice: what `dynorm_isa_set_current` chose, else what the environment variable
+  // `DYNORM_ISA` names (portable, avx2, avx512 or avx512bf16), else the best there is.
+  DYNORM_ISA_CURRENT = 0,
+  // The instructions that every processor of the architecture has.
+  DYNORM_ISA_PORTABLE = 1,
+  // AVX2 with FMA and F16C.
+  DYNORM_ISA_AVX2 = 2,
+  // AVX-512 F, BW, DQ and VL.
+  DYNORM_ISA_AVX512 = 3,
+  // AVX-512 with its conversion to bfloat16.
+  DYNORM_ISA_AVX512_BF16 = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_isa dynorm_isa;
+#else
+typedef uint32_t dynorm_isa;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Options of a call, to be combined by `|`.
+enum dynorm_flag
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // CPU: write the output past the caches, whatever its size. Without this flag and the next,
+  // outputs larger than the last-level cache are. It has no effect in place.
+  DYNORM_FLAG_STREAM = 1,
+  // CPU: never write the output past the caches: for a large output that is read again at once.
+  DYNORM_FLAG_NO_STREAM = 2,
+  // CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
+  DYNORM_FLAG_FAST_TANH = 4,
+  // CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
+  // has finished. It waits before it reads x or writes y, but weight and bias may be read
+  // before: no kernel that may still run may write them.
+  DYNORM_FLAG_PROGRAMMATIC = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_flag dynorm_flag;
+#else
+typedef uint32_t dynorm_flag;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A CUDA context with the kernels of some functions loaded into it. Make one at start-up and keep
+// it: opening compiles kernels for the device, which takes from milliseconds to seconds (the
+// driver keeps a cache on disk). Several threads may use one at once, whichever context is
+// current on them.
+typedef struct dynorm_cuda dynorm_cuda;
+
+// A function and its parameters, dimensionless f32 scalars as the papers name them. Those that
+// the function does not use are not looked at. `dynorm_rms_norm()` and its like fill one in.
+typedef struct dynorm_norm {
+  // Which function.
+  dynorm_function function;
+  // RMSNorm and LayerNorm: added to the mean square or the variance; finite and at least 0.
+  float eps;
+  // DyT and Derf: the slope of the argument; finite.
+  float alpha;
+  // DyISRU: the scalar under the root; finite and above 0.
+  float beta;
+  // DyISRU: 1 in trained models, sqrt(channels) in the paper; finite.
+  float scale;
+  // Derf: added to the argument; finite.
+  float shift;
+  // Must be 0.
+  uint32_t reserved[2];
+} dynorm_norm;
+
+// A call over `rows` rows of `channels` elements that lie side by side. For each element
+// `y = (weight_offset + weight) * f(x) + bias`, with f the function, in f32 and rounded once to
+// the type of y. The types of x, y, weight and bias may differ.
+//
+// Fields that are left at 0 have their default. Later versions of the library may add fields at
+// the end, whose default will be 0, too: `size` tells them which of them the caller knows.
+//
+// Everything stays the caller's, and nothing is kept: the struct is not needed after the call,
+// nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
+// until the stream has come past the call.
+//
+// In place means that x and y are the same address, with the same row stride and elements of the
+// same size. Any other overlap of y with x, weight or bias is refused; rows that interleave with
+// those of the other tensor without a common element, as columns of one matrix do, are not.
+typedef struct dynorm_forward_args {
+  // `sizeof(dynorm_forward_args)`.
+  size_t size;
+  // The function and its parameters.
+  struct dynorm_norm norm;
+  // Rows. 0 is allowed, and nothing is done: no address is looked at then.
+  size_t rows;
+  // Elements of a row; at least 1.
+  size_t channels;
+  // Input, aligned to its element; only read.
+  const void *x;
+  // Output, aligned to its element. What lies between its rows is neither read nor written.
+  void *y;
+  // Elements from the begin of a row of x to the begin of the next, at least `channels`. 0 for
+  // `channels`.
+  size_t x_row_stride;
+  // The same of y.
+  size_t y_row_stride;
+  // The type of x.
+  dynorm_element x_element;
+  // The type of y.
+  dynorm_element y_element;
+  // One factor per channel, side by side, aligned to its element. NULL for none.
+  const void *weight;
+  // One summand per channel, side by side, aligned to its element. NULL for none.
+  const void *bias;
+  // The type of weight; not looked at without one.
+  dynorm_element weight_element;
+  // The type of bias; not looked at without one.
+  dynorm_element bias_element;
+  // Added to every weight, in f32; finite. 1 for models that store weight - 1 (Gemma). It has no
+  // effect without a weight.
+  float weight_offset;
+  // The CPU's instructions. CUDA calls do not look at it.
+  dynorm_isa isa;
+  // Values of `dynorm_flag`, combined by `|`.
+  uint32_t flags;
+  // Must be 0.
+  uint32_t reserved;
+} dynorm_forward_args;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of the library that is linked, in the form of `DYNORM_VERSION`, which is that of
+// the header. Up to version 1 they must have the same major and minor number; the library's file
+// name sees to it where it is shared. Never fails; any thread may call it.
+uint32_t dynorm_version(void);
+
+// A status in a few words. The text is static; an unknown number gets one, too. Any thread may
+// call it.
+const char *dynorm_status_string(dynorm_status status);
+
+// What was wrong with the last call on the calling thread that returned an error: what was given
+// and what was wanted, in UTF-8; empty if there was none. The text belongs to the library and is
+// overwritten by the next error on the same thread; another thread must not read it.
+const char *dynorm_last_error(void);
+
+// Does the work on the calling thread. Nothing is allocated, and no lock is taken.
+//
+// Returns DYNORM_OK, or an error, and then has written nothing: DYNORM_ERROR_NULL, _ALIGNMENT,
+// _STRUCT_SIZE, _VALUE, _SHAPE, _PARAMETER, _OVERLAP, _ISA, or _UNSUPPORTED for fields of a later
+// version. Any number of threads may call it at once, on outputs of their own.
+//
+// What it cannot see: that the tensors are as large as their shapes say, and that no other thread
+// writes them or reads y meanwhile.
+dynorm_status dynorm_forward(const struct dynorm_forward_args *args);
+
+// As `dynorm_forward`, on the threads of a pool that is made at the first call: one per logical
+// processor, or as many as the environment variable RAYON_NUM_THREADS says. Small work stays on
+// the calling thread; results have the same bits.
+//
+// DYNORM_ERROR_UNSUPPORTED if the library was built without the feature rayon. A process that has
+// made the pool must not use this function in a child that it has forked.
+dynorm_status dynorm_forward_parallel(const struct dynorm_forward_args *args);
+
+// Does part `index` of `count` of the work on the calling thread, for hosts with threads of their
+// own: each of `count` threads calls this with the same args and its index, and when all have
+// returned the work is done. Nothing is spawned and nothing is waited for; one thread may do
+// several parts, one after another. Row functions are split by rows, the others anywhere, also
+// inside one row; a part may be empty. Results have the same bits as those of `dynorm_forward`.
+//
+// Errors as `dynorm_forward`; DYNORM_ERROR_PART unless `index < count`. Every part checks the
+// args by itself, so all of them return the same error.
+dynorm_status dynorm_forward_part(const struct dynorm_forward_args *args,
+                                  size_t index,
+                                  size_t count);
+
+// Writes to `isa` the instructions that calls use unless they say otherwise. It is chosen at the
+// first call of any function that needs it; see DYNORM_ISA_CURRENT.
+//
+// DYNORM_ERROR_NULL; DYNORM_ERROR_ISA if DYNORM_ISA in the environment names none, or one that
+// the processor lacks, and `isa` is left as it was. Any thread may call it.
+dynorm_status dynorm_isa_current(dynorm_isa *isa);
+
+// Makes every later call of the process use `isa` unless it says otherwise. For tests and
+// benchmarks; the field `isa` of a call's struct chooses for that call alone.
+//
+// DYNORM_ERROR_VALUE if `isa` is no instruction set; DYNORM_ERROR_ISA if the processor lacks it.
+// Any thread may call it.
+dynorm_status dynorm_isa_set_current(dynorm_isa isa);
+
+// Whether this processor, and its operating system, have `isa`; false for numbers that are no
+// instruction set. Any thread may call it.
+bool dynorm_isa_is_available(dynorm_isa isa);
+
+// The name of `isa` as DYNORM_ISA in the environment has it; NULL for numbers that are no
+// instruction set. The text is static. Any thread may call it.
+const char *dynorm_isa_name(dynorm_isa isa);
+
+// Writes to `count` the number of CUDA devices.
+//
+// DYNORM_ERROR_NULL; DYNORM_ERROR_CUDA_MISSING without a driver that will do;
+// DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On
+// error `count` is left as it was. Any thread may call it.
+dynorm_status dynorm_cuda_device_count(size_t *count);
+
+// Opens the primary context of device `ordinal`, which is the one that the CUDA runtime and
+// PyTorch use, and loads the kernels of the `count` functions at `functions` into it; all there
+// are if `functions` is NULL, whatever `count` is. `device` receives what `dynorm_cuda_close`
+// must be given in the end.
+//
+// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function; DYNORM_ERROR_CUDA_MISSING without
+// a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the
+// library was built without CUDA. On error `device` is left as it was. Any thread may call it.
+dynorm_status dynorm_cuda_open_primary(uint32_t ordinal,
+                                       const dynorm_function *functions,
+                                       size_t count,
+                                       struct dynorm_cuda **device);
+
+// As `dynorm_cuda_open_primary`, for a context of the caller's, a `CUcontext`; NULL for the one
+// that is current on the calling thread. It is neither retained nor destroyed, and must outlive
+// the device.
+//
+// Further errors: DYNORM_ERROR_CUDA_CONTEXT if none is current.
+dynorm_status dynorm_cuda_open_context(void *context,
+                                       const dynorm_function *functions,
+                                       size_t count,
+                                       struct dynorm_cuda **device);
+
+// Unloads the kernels and releases what `dynorm_cuda_open_primary` has retained. Kernels that
+// still run are waited for; no call may be in progress on another thread. NULL is nothing to be
+// done.
+void dynorm_cuda_close(struct dynorm_cuda *device);
+
+// Puts the work of `args` on `stream`, a `CUstream` (or `cudaStream_t`) of the device's context;
+// NULL for its default stream. The tensors are device memory, which may come from any library that
+// shares the context. Nothing is allocated and nothing is waited for, so that a stream that is
+// being captured into a graph takes it. In any batch and at any alignment a row gives the same
+// bits; addresses, row strides and channels that are multiples of 16 bytes are the fastest.
+//
+// Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
+// device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+// DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
+// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. Any number of threads may call
+// it at once.
+dynorm_status dynorm_cuda_forward(const struct dynorm_cuda *device,
+                                  const struct dynorm_forward_args *args,
+                                  void *stream);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+// RMSNorm, `x / sqrt(mean(x^2) + eps)`.
+static inline dynorm_norm dynorm_rms_norm(float eps) {
+  dynorm_norm norm = {DYNORM_RMS_NORM, eps, 0, 0, 0, 0, {0, 0}};
+  return norm;
+}
+
+// LayerNorm, `(x - mean) / sqrt(var + eps)`.
+static inline dynorm_norm dynorm_layer_norm(float eps) {
+  dynorm_norm norm = {DYNORM_LAYER_NORM, eps, 0, 0, 0, 0, {0, 0}};
+  return norm;
+}
+
+// DyT, `tanh(alpha x)`.
+static inline dynorm_norm dynorm_dyt(float alpha) {
+  dynorm_norm norm = {DYNORM_DYT, 0, alpha, 0, 0, 0, {0, 0}};
+  return norm;
+}
+
+// DyISRU, `scale x / sqrt(beta + x^2)`.
+static inline dynorm_norm dynorm_dyisru(float beta, float scale) {
+  dynorm_norm norm = {DYNORM_DYISRU, 0, 0, beta, scale, 0, {0, 0}};
+  return norm;
+}
+
+// Derf, `erf(alpha x + shift)`.
+static inline dynorm_norm dynorm_derf(float alpha, float shift) {
+  dynorm_norm norm = {DYNORM_DERF, 0, alpha, 0, 0, shift, {0, 0}};
+  return norm;
+}
+
+// A dynorm_forward_args with its size set and all else at 0, which is each field's default.
+static inline dynorm_forward_args dynorm_forward_args_init(void) {
+  dynorm_forward_args args;
+  memset(&args, 0, sizeof args);
+  args.size = sizeof args;
+  return args;
+}
+
+#endif  // DYNORM_H

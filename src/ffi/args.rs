@@ -1,0 +1,258 @@
+//! The structs of the header, and how they are read.
+
+use super::enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, known};
+use super::refusal::Refusal;
+use crate::tensor::Layout;
+use crate::{ElementType, Isa, Norm};
+use core::ffi::c_void;
+use core::mem::{MaybeUninit, offset_of};
+use core::ptr;
+
+/// A function and its parameters, dimensionless f32 scalars as the papers name them. Those that
+/// the function does not use are not looked at. `dynorm_rms_norm()` and its like fill one in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct dynorm_norm {
+    /// Which function.
+    pub function: MaybeUninit<dynorm_function>,
+    /// RMSNorm and LayerNorm: added to the mean square or the variance; finite and at least 0.
+    pub eps: f32,
+    /// DyT and Derf: the slope of the argument; finite.
+    pub alpha: f32,
+    /// DyISRU: the scalar under the root; finite and above 0.
+    pub beta: f32,
+    /// DyISRU: 1 in trained models, sqrt(channels) in the paper; finite.
+    pub scale: f32,
+    /// Derf: added to the argument; finite.
+    pub shift: f32,
+    /// Must be 0.
+    pub reserved: [u32; 2],
+}
+
+impl dynorm_norm {
+    /// A function with parameters that it takes, for where they do not matter.
+    #[cfg(feature = "cuda")]
+    pub(super) fn any(
+        what: &'static str,
+        function: MaybeUninit<dynorm_function>,
+    ) -> Result<Norm, Refusal> {
+        let (eps, alpha, beta, scale, shift) = (1.0, 1.0, 1.0, 1.0, 1.0);
+        Self { function, eps, alpha, beta, scale, shift, reserved: [0; 2] }.norm(what)
+    }
+
+    fn read(&self) -> Result<Norm, Refusal> {
+        if self.reserved != [0; 2] {
+            return Err(Refusal::Later { what: "args.norm.reserved" });
+        }
+        self.norm("args.norm.function")
+    }
+
+    fn norm(&self, what: &'static str) -> Result<Norm, Refusal> {
+        let Self { eps, alpha, beta, scale, shift, .. } = *self;
+        Ok(match known(what, self.function)? {
+            dynorm_function::DYNORM_RMS_NORM => Norm::RmsNorm { eps },
+            dynorm_function::DYNORM_LAYER_NORM => Norm::LayerNorm { eps },
+            dynorm_function::DYNORM_DYT => Norm::DyT { alpha },
+            dynorm_function::DYNORM_DYISRU => Norm::DyIsru { beta, scale },
+            dynorm_function::DYNORM_DERF => Norm::Derf { alpha, shift },
+        })
+    }
+}
+
+/// A call over `rows` rows of `channels` elements that lie side by side. For each element
+/// `y = (weight_offset + weight) * f(x) + bias`, with f the function, in f32 and rounded once to
+/// the type of y. The types of x, y, weight and bias may differ.
+///
+/// Fields that are left at 0 have their default. Later versions of the library may add fields at
+/// the end, whose default will be 0, too: `size` tells them which of them the caller knows.
+///
+/// Everything stays the caller's, and nothing is kept: the struct is not needed after the call,
+/// nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
+/// until the stream has come past the call.
+///
+/// In place means that x and y are the same address, with the same row stride and elements of the
+/// same size. Any other overlap of y with x, weight or bias is refused; rows that interleave with
+/// those of the other tensor without a common element, as columns of one matrix do, are not.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct dynorm_forward_args {
+    /// `sizeof(dynorm_forward_args)`.
+    pub size: usize,
+    /// The function and its parameters.
+    pub norm: dynorm_norm,
+    /// Rows. 0 is allowed, and nothing is done: no address is looked at then.
+    pub rows: usize,
+    /// Elements of a row; at least 1.
+    pub channels: usize,
+    /// Input, aligned to its element; only read.
+    pub x: *const c_void,
+    /// Output, aligned to its element. What lies between its rows is neither read nor written.
+    pub y: *mut c_void,
+    /// Elements from the begin of a row of x to the begin of the next, at least `channels`. 0 for
+    /// `channels`.
+    pub x_row_stride: usize,
+    /// The same of y.
+    pub y_row_stride: usize,
+    /// The type of x.
+    pub x_element: MaybeUninit<dynorm_element>,
+    /// The type of y.
+    pub y_element: MaybeUninit<dynorm_element>,
+    /// One factor per channel, side by side, aligned to its element. NULL for none.
+    pub weight: *const c_void,
+    /// One summand per channel, side by side, aligned to its element. NULL for none.
+    pub bias: *const c_void,
+    /// The type of weight; not looked at without one.
+    pub weight_element: MaybeUninit<dynorm_element>,
+    /// The type of bias; not looked at without one.
+    pub bias_element: MaybeUninit<dynorm_element>,
+    /// Added to every weight, in f32; finite. 1 for models that store weight - 1 (Gemma). It has no
+    /// effect without a weight.
+    pub weight_offset: f32,
+    /// The CPU's instructions. CUDA calls do not look at it.
+    pub isa: MaybeUninit<dynorm_isa>,
+    /// Values of `dynorm_flag`, combined by `|`.
+    pub flags: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// The size of the struct in the first version of the header.
+const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
+/// More than any version's size.
+const TOO_LARGE: usize = 4096;
+
+/// Tensor `x` or `y` as C gives it.
+pub(super) struct Tensor {
+    pub(super) data: *mut c_void,
+    pub(super) element: ElementType,
+    pub(super) layout: Layout,
+}
+
+/// A weight or a bias as C gives it.
+pub(super) struct Operand {
+    pub(super) data: *mut c_void,
+    pub(super) element: ElementType,
+}
+
+impl dynorm_forward_args {
+    /// What C gives: where it is, or in `room` with later fields at 0 or without them, if its
+    /// header is of another version.
+    ///
+    /// # Safety
+    /// `args` must be NULL or point to as many bytes as its first field says, if these are at
+    /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes for `'a`.
+    pub(super) unsafe fn read<'a>(
+        args: *const Self,
+        room: &'a mut MaybeUninit<Self>,
+    ) -> Result<&'a Self, Refusal> {
+        const KNOWN: usize = size_of::<dynorm_forward_args>();
+        if args.is_null() {
+            return Err(Refusal::Null { what: "args" });
+        }
+        if !args.is_aligned() {
+            let (address, wanted) = (args.addr(), align_of::<Self>());
+            return Err(Refusal::Misaligned { what: "args", address, wanted });
+        }
+        // SAFETY: it is aligned, and the caller vouches for the bytes.
+        let size = unsafe { (*args).size };
+        if size == KNOWN {
+            // SAFETY: the caller vouches for the bytes; every field takes any of them.
+            return Ok(unsafe { &*args });
+        }
+        if !(OLDEST..TOO_LARGE).contains(&size) {
+            return Err(Refusal::Size { given: size, wanted: KNOWN });
+        }
+        let bytes = args.cast::<u8>();
+        for i in KNOWN..size {
+            // SAFETY: the caller vouches for `size` bytes.
+            if unsafe { bytes.add(i).read() } != 0 {
+                return Err(Refusal::Later {
+                    what: "a field behind the end of dynorm_forward_args",
+                });
+            }
+        }
+        *room = MaybeUninit::zeroed();
+        // SAFETY: both have as many bytes; zeros and whatever C gives make valid fields.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes, room.as_mut_ptr().cast(), size.min(KNOWN));
+            Ok(room.assume_init_ref())
+        }
+    }
+
+    pub(super) fn norm(&self) -> Result<Norm, Refusal> {
+        self.norm.read()
+    }
+
+    pub(super) fn input(&self) -> Result<Tensor, Refusal> {
+        let element = known("args.x_element", self.x_element)?.into();
+        let layout = self.layout(self.x_row_stride);
+        Ok(Tensor { data: self.x.cast_mut(), element, layout })
+    }
+
+    pub(super) fn output(&self) -> Result<Tensor, Refusal> {
+        let element = known("args.y_element", self.y_element)?.into();
+        Ok(Tensor { data: self.y, element, layout: self.layout(self.y_row_stride) })
+    }
+
+    fn layout(&self, row_stride: usize) -> Layout {
+        let stride = if row_stride == 0 { self.channels } else { row_stride };
+        Layout { rows: self.rows, channels: self.channels, stride }
+    }
+
+    pub(super) fn weight(&self) -> Result<Option<Operand>, Refusal> {
+        operand("args.weight_element", self.weight, self.weight_element)
+    }
+
+    pub(super) fn bias(&self) -> Result<Option<Operand>, Refusal> {
+        operand("args.bias_element", self.bias, self.bias_element)
+    }
+
+    pub(super) fn isa(&self) -> Result<Option<Isa>, Refusal> {
+        Ok(known("args.isa", self.isa)?.choice())
+    }
+
+    /// # Errors
+    /// Bits that are no flag, or `reserved` is set.
+    pub(super) fn flags(&self) -> Result<Flags, Refusal> {
+        if self.reserved != 0 {
+            return Err(Refusal::Later { what: "args.reserved" });
+        }
+        let all = dynorm_flag::ALL.iter().fold(0, |bits, flag| bits | flag.number());
+        if self.flags & !all != 0 {
+            let name = dynorm_flag::NAME;
+            return Err(Refusal::Unknown { what: "args.flags", given: self.flags, name });
+        }
+        Ok(Flags(self.flags))
+    }
+}
+
+fn operand(
+    what: &'static str,
+    data: *const c_void,
+    element: MaybeUninit<dynorm_element>,
+) -> Result<Option<Operand>, Refusal> {
+    if data.is_null() {
+        return Ok(None);
+    }
+    Ok(Some(Operand { data: data.cast_mut(), element: known(what, element)?.into() }))
+}
+
+/// Flags that all have a meaning.
+#[derive(Clone, Copy)]
+pub(super) struct Flags(u32);
+
+impl Flags {
+    pub(super) fn has(self, flag: dynorm_flag) -> bool {
+        self.0 & flag.number() != 0
+    }
+
+    /// Whether the output is to be written past the caches.
+    pub(super) fn stream(self) -> Result<Option<bool>, Refusal> {
+        let yes = self.has(dynorm_flag::DYNORM_FLAG_STREAM);
+        match (yes, self.has(dynorm_flag::DYNORM_FLAG_NO_STREAM)) {
+            (true, true) => Err(Refusal::Contradiction),
+            (false, false) => Ok(None),
+            _ => Ok(Some(yes)),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The same functions in a build without CUDA: each says so.
+
+use super::super::args::dynorm_forward_args;
+use super::super::enums::dynorm_function;
+use super::super::refusal::Refusal;
+use super::dynorm_cuda;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+/// There is none.
+pub(super) enum Device {}
+
+const ABSENT: Result<(), Refusal> = Err(Refusal::Unsupported { feature: "cuda" });
+
+pub(super) unsafe fn device_count(_: *mut usize) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn open_primary(
+    _: u32,
+    _: *const MaybeUninit<dynorm_function>,
+    _: usize,
+    _: *mut *mut dynorm_cuda,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn open_context(
+    _: *mut c_void,
+    _: *const MaybeUninit<dynorm_function>,
+    _: usize,
+    _: *mut *mut dynorm_cuda,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn forward(
+    _: *const dynorm_cuda,
+    _: *const dynorm_forward_args,
+    _: *mut c_void,
+) -> Result<(), Refusal> {
+    ABSENT
+}

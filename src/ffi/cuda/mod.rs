@@ -1,0 +1,104 @@
+//! Calls on NVIDIA GPUs. The functions are there in every build; `device` does their work where
+//! the crate has CUDA, `absent` where it has not.
+
+#[cfg(not(feature = "cuda"))]
+#[path = "absent.rs"]
+mod backend;
+#[cfg(feature = "cuda")]
+#[path = "device.rs"]
+mod backend;
+
+use super::args::dynorm_forward_args;
+use super::boundary::guard;
+use super::enums::dynorm_function;
+use super::status::dynorm_status;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+/// A CUDA context with the kernels of some functions loaded into it. Make one at start-up and keep
+/// it: opening compiles kernels for the device, which takes from milliseconds to seconds (the
+/// driver keeps a cache on disk). Several threads may use one at once, whichever context is
+/// current on them.
+pub struct dynorm_cuda(backend::Device);
+
+/// Writes to `count` the number of CUDA devices.
+///
+/// DYNORM_ERROR_NULL; DYNORM_ERROR_CUDA_MISSING without a driver that will do;
+/// DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On
+/// error `count` is left as it was. Any thread may call it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_device_count(count: *mut usize) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::device_count(count) })
+}
+
+/// Opens the primary context of device `ordinal`, which is the one that the CUDA runtime and
+/// PyTorch use, and loads the kernels of the `count` functions at `functions` into it; all there
+/// are if `functions` is NULL, whatever `count` is. `device` receives what `dynorm_cuda_close`
+/// must be given in the end.
+///
+/// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function; DYNORM_ERROR_CUDA_MISSING without
+/// a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the
+/// library was built without CUDA. On error `device` is left as it was. Any thread may call it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_open_primary(
+    ordinal: u32,
+    functions: *const MaybeUninit<dynorm_function>,
+    count: usize,
+    device: *mut *mut dynorm_cuda,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::open_primary(ordinal, functions, count, device) })
+}
+
+/// As `dynorm_cuda_open_primary`, for a context of the caller's, a `CUcontext`; NULL for the one
+/// that is current on the calling thread. It is neither retained nor destroyed, and must outlive
+/// the device.
+///
+/// Further errors: DYNORM_ERROR_CUDA_CONTEXT if none is current.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_open_context(
+    context: *mut c_void,
+    functions: *const MaybeUninit<dynorm_function>,
+    count: usize,
+    device: *mut *mut dynorm_cuda,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::open_context(context, functions, count, device) })
+}
+
+/// Unloads the kernels and releases what `dynorm_cuda_open_primary` has retained. Kernels that
+/// still run are waited for; no call may be in progress on another thread. NULL is nothing to be
+/// done.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
+    if !device.is_null() {
+        // A status would tell the caller nothing that it could act on.
+        // SAFETY: it came from `Box::into_raw`, and the caller gives it up.
+        let _ = guard(|| unsafe {
+            drop(Box::from_raw(device));
+            Ok(())
+        });
+    }
+}
+
+/// Puts the work of `args` on `stream`, a `CUstream` (or `cudaStream_t`) of the device's context;
+/// NULL for its default stream. The tensors are device memory, which may come from any library that
+/// shares the context. Nothing is allocated and nothing is waited for, so that a stream that is
+/// being captured into a graph takes it. In any batch and at any alignment a row gives the same
+/// bits; addresses, row strides and channels that are multiples of 16 bytes are the fastest.
+///
+/// Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
+/// device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+/// DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
+/// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. Any number of threads may call
+/// it at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_forward(
+    device: *const dynorm_cuda,
+    args: *const dynorm_forward_args,
+    stream: *mut c_void,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::forward(device, args, stream) })
+}

@@ -1,0 +1,169 @@
+//! The enums of the header, and what their numbers mean here.
+
+use super::refusal::Refusal;
+use crate::{ElementType, Isa};
+use core::mem::MaybeUninit;
+
+/// A function over the rows of a tensor.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum dynorm_function {
+    /// RMSNorm: `x / sqrt(mean(x^2) + eps)`, the mean over the row.
+    DYNORM_RMS_NORM = 1,
+    /// LayerNorm: `(x - mean) / sqrt(var + eps)`, mean and population variance over the row.
+    DYNORM_LAYER_NORM = 2,
+    /// DyT: `tanh(alpha x)`.
+    DYNORM_DYT = 3,
+    /// DyISRU: `scale x / sqrt(beta + x^2)`.
+    DYNORM_DYISRU = 4,
+    /// Derf: `erf(alpha x + shift)`.
+    DYNORM_DERF = 5,
+}
+
+/// The type of a tensor's elements. Arithmetic is in f32 whatever the type; results are rounded
+/// once, to nearest even.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum dynorm_element {
+    /// IEEE binary32, `float`.
+    DYNORM_F32 = 1,
+    /// IEEE binary16.
+    DYNORM_F16 = 2,
+    /// bfloat16, the upper half of a binary32.
+    DYNORM_BF16 = 3,
+}
+
+/// Instructions for the CPU's kernels. On one of them a row gives the same bits in every call;
+/// between them results differ within the errors that the README states.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum dynorm_isa {
+    /// No choice: what `dynorm_isa_set_current` chose, else what the environment variable
+    /// `DYNORM_ISA` names (portable, avx2, avx512 or avx512bf16), else the best there is.
+    DYNORM_ISA_CURRENT = 0,
+    /// The instructions that every processor of the architecture has.
+    DYNORM_ISA_PORTABLE = 1,
+    /// AVX2 with FMA and F16C.
+    DYNORM_ISA_AVX2 = 2,
+    /// AVX-512 F, BW, DQ and VL.
+    DYNORM_ISA_AVX512 = 3,
+    /// AVX-512 with its conversion to bfloat16.
+    DYNORM_ISA_AVX512_BF16 = 4,
+}
+
+/// Options of a call, to be combined by `|`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum dynorm_flag {
+    /// CPU: write the output past the caches, whatever its size. Without this flag and the next,
+    /// outputs larger than the last-level cache are. It has no effect in place.
+    DYNORM_FLAG_STREAM = 1,
+    /// CPU: never write the output past the caches: for a large output that is read again at once.
+    DYNORM_FLAG_NO_STREAM = 2,
+    /// CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
+    DYNORM_FLAG_FAST_TANH = 4,
+    /// CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
+    /// has finished. It waits before it reads x or writes y, but weight and bias may be read
+    /// before: no kernel that may still run may write them.
+    DYNORM_FLAG_PROGRAMMATIC = 8,
+}
+
+/// An enum of the header. In C it is a `uint32_t`, so values that come from there are kept as
+/// `MaybeUninit` until [`known`] has looked at them.
+pub trait Enum: Copy + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// Its values.
+    const ALL: &'static [Self];
+    /// The number that stands for it.
+    fn number(self) -> u32;
+}
+
+macro_rules! numbered {
+    ($name:ident, $($value:ident),*) => {
+        impl Enum for $name {
+            const NAME: &'static str = stringify!($name);
+            const ALL: &'static [Self] = &[$(Self::$value),*];
+            fn number(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+pub(super) use numbered;
+
+numbered!(
+    dynorm_function,
+    DYNORM_RMS_NORM,
+    DYNORM_LAYER_NORM,
+    DYNORM_DYT,
+    DYNORM_DYISRU,
+    DYNORM_DERF
+);
+numbered!(dynorm_element, DYNORM_F32, DYNORM_F16, DYNORM_BF16);
+numbered!(
+    dynorm_isa,
+    DYNORM_ISA_CURRENT,
+    DYNORM_ISA_PORTABLE,
+    DYNORM_ISA_AVX2,
+    DYNORM_ISA_AVX512,
+    DYNORM_ISA_AVX512_BF16
+);
+numbered!(
+    dynorm_flag,
+    DYNORM_FLAG_STREAM,
+    DYNORM_FLAG_NO_STREAM,
+    DYNORM_FLAG_FAST_TANH,
+    DYNORM_FLAG_PROGRAMMATIC
+);
+
+/// The number that C has put in the place of an `E`.
+pub(super) fn number<E: Enum>(raw: MaybeUninit<E>) -> u32 {
+    const { assert!(size_of::<E>() == size_of::<u32>()) };
+    // SAFETY: a `uint32_t` of C's, which has set it.
+    unsafe { core::mem::transmute_copy(&raw) }
+}
+
+/// The value that C has given.
+///
+/// # Errors
+/// [`Refusal::Unknown`] if it has no name.
+pub(super) fn known<E: Enum>(what: &'static str, raw: MaybeUninit<E>) -> Result<E, Refusal> {
+    let given = number(raw);
+    let found = E::ALL.iter().copied().find(|value| value.number() == given);
+    found.ok_or(Refusal::Unknown { what, given, name: E::NAME })
+}
+
+impl From<dynorm_element> for ElementType {
+    fn from(element: dynorm_element) -> Self {
+        match element {
+            dynorm_element::DYNORM_F32 => Self::F32,
+            dynorm_element::DYNORM_F16 => Self::F16,
+            dynorm_element::DYNORM_BF16 => Self::Bf16,
+        }
+    }
+}
+
+impl dynorm_isa {
+    /// `None` for no choice.
+    pub(super) fn choice(self) -> Option<Isa> {
+        match self {
+            Self::DYNORM_ISA_CURRENT => None,
+            Self::DYNORM_ISA_PORTABLE => Some(Isa::Portable),
+            Self::DYNORM_ISA_AVX2 => Some(Isa::Avx2),
+            Self::DYNORM_ISA_AVX512 => Some(Isa::Avx512),
+            Self::DYNORM_ISA_AVX512_BF16 => Some(Isa::Avx512Bf16),
+        }
+    }
+}
+
+impl From<Isa> for dynorm_isa {
+    fn from(isa: Isa) -> Self {
+        match isa {
+            Isa::Portable => Self::DYNORM_ISA_PORTABLE,
+            Isa::Avx2 => Self::DYNORM_ISA_AVX2,
+            Isa::Avx512 => Self::DYNORM_ISA_AVX512,
+            Isa::Avx512Bf16 => Self::DYNORM_ISA_AVX512_BF16,
+        }
+    }
+}

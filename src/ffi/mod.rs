@@ -1,0 +1,31 @@
+//! The C interface: what `include/dynorm.h` declares. `tests/header.rs` writes that header from
+//! this folder, so the comments of public items here are for its readers.
+//!
+//! Hidden from Rust users, and public for the tests that compare it with what C sees.
+//!
+//! No logic: a call's struct is read, its values and addresses are checked, and the crate's own
+//! interface does the rest. No panic passes.
+#![allow(non_camel_case_types, reason = "items have their names in C")]
+
+mod args;
+mod boundary;
+mod cuda;
+mod enums;
+mod forward;
+mod isa;
+mod refusal;
+mod status;
+mod version;
+
+pub use args::{dynorm_forward_args, dynorm_norm};
+pub use cuda::{
+    dynorm_cuda, dynorm_cuda_close, dynorm_cuda_device_count, dynorm_cuda_forward,
+    dynorm_cuda_open_context, dynorm_cuda_open_primary,
+};
+pub use enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa};
+pub use forward::{dynorm_forward, dynorm_forward_parallel, dynorm_forward_part};
+pub use isa::{
+    dynorm_isa_current, dynorm_isa_is_available, dynorm_isa_name, dynorm_isa_set_current,
+};
+pub use status::{dynorm_last_error, dynorm_status, dynorm_status_string};
+pub use version::dynorm_version;

@@ -1,0 +1,32 @@
+/* The CUDA functions where there is no GPU: statuses, and nothing written. DYNORM_HAS_CUDA says
+   whether the library was built with them. */
+#include "check.h"
+
+int main(void) {
+  size_t count = 77;
+  dynorm_cuda *device = NULL;
+  dynorm_forward_args args = dynorm_forward_args_init();
+  const dynorm_function functions[] = {DYNORM_RMS_NORM, DYNORM_DYT};
+
+  dynorm_status status = dynorm_cuda_device_count(&count);
+  if (status == DYNORM_OK) {
+    printf("there is a CUDA driver, with %zu devices\n", count);
+    return 0;
+  }
+  CHECK_STATUS(status, DYNORM_HAS_CUDA ? DYNORM_ERROR_CUDA_MISSING : DYNORM_ERROR_UNSUPPORTED);
+  CHECK(strstr(dynorm_last_error(), DYNORM_HAS_CUDA ? "no CUDA driver" : "\"cuda\"") != NULL);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, functions, 2, &device), status);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, &device), status);
+  CHECK_STATUS(dynorm_cuda_open_context(NULL, NULL, 0, &device), status);
+  CHECK(count == 77 && device == NULL);
+
+  dynorm_status null = DYNORM_HAS_CUDA ? DYNORM_ERROR_NULL : status;
+  CHECK_STATUS(dynorm_cuda_device_count(NULL), null);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, NULL), null);
+  CHECK_STATUS(dynorm_cuda_forward(NULL, &args, NULL), null);
+  dynorm_function unknown = 99;
+  CHECK_STATUS(dynorm_cuda_open_primary(0, &unknown, 1, &device),
+               DYNORM_HAS_CUDA ? DYNORM_ERROR_VALUE : status);
+  dynorm_cuda_close(NULL);
+  return 0;
+}

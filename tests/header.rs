@@ -1,0 +1,92 @@
+//! `include/dynorm.h` is what `src/ffi` says. To write it anew:
+//! `DYNORM_WRITE_HEADER=1 cargo test --test header`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The files of `src/ffi` that declare something for C, in the header's order.
+const SOURCES: [&str; 7] =
+    ["version.rs", "status.rs", "enums.rs", "args.rs", "forward.rs", "isa.rs", "cuda/mod.rs"];
+
+/// What stands above the declarations.
+const INTRODUCTION: &str = include_str!("header/introduction.h");
+/// The inline functions.
+const INLINE: &str = include_str!("header/inline.h");
+
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn generate() -> String {
+    let versions = [
+        ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+    ];
+    let mut macros = String::from("\n// The version of this header.\n");
+    for (part, number) in versions {
+        macros += &format!("#define DYNORM_VERSION_{part} {number}\n");
+    }
+    macros += "\
+// The version of this header as one number: 1000000 major + 1000 minor + patch.
+#define DYNORM_VERSION \\
+  (1000000 * DYNORM_VERSION_MAJOR + 1000 * DYNORM_VERSION_MINOR + DYNORM_VERSION_PATCH)";
+
+    let mut config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        cpp_compat: true,
+        header: Some(INTRODUCTION.trim_end().into()),
+        after_includes: Some(macros),
+        trailer: Some(INLINE.trim_end().into()),
+        no_includes: true,
+        sys_includes: ["stdbool.h", "stddef.h", "stdint.h", "string.h"].map(Into::into).into(),
+        usize_is_size_t: true,
+        documentation_style: cbindgen::DocumentationStyle::C99,
+        line_length: 100,
+        ..Default::default()
+    };
+    // No function and no struct names it, so it would be left out.
+    config.export.include = vec!["dynorm_flag".into()];
+    config.function.sort_by = Some(cbindgen::SortKey::None);
+    let sources = SOURCES.iter().map(|file| in_repository("src/ffi").join(file));
+    let builder = cbindgen::Builder::new().with_config(config);
+    let bindings = sources.fold(builder, |builder, file| builder.with_src(file)).generate();
+    let mut header = Vec::new();
+    bindings.expect("src/ffi can be parsed").write(&mut header);
+    String::from_utf8(header).unwrap()
+}
+
+#[test]
+fn the_header_is_up_to_date() {
+    let (path, wanted) = (in_repository("include/dynorm.h"), generate());
+    if env::var_os("DYNORM_WRITE_HEADER").is_some() {
+        fs::write(&path, wanted).unwrap();
+        return;
+    }
+    let committed = fs::read_to_string(&path).unwrap();
+    let line = committed.lines().zip(wanted.lines()).position(|(given, wanted)| given != wanted);
+    assert!(
+        committed == wanted,
+        "include/dynorm.h is not what src/ffi says, from line {} on; \
+         DYNORM_WRITE_HEADER=1 cargo test --test header writes it",
+        line.map_or(committed.lines().count().min(wanted.lines().count()), |line| line) + 1
+    );
+}
+
+/// Every exported function of `src/ffi` stands in a file that the header is made from.
+#[test]
+fn no_file_is_forgotten() {
+    let mut files = BTreeSet::new();
+    for folder in ["", "cuda"] {
+        for entry in fs::read_dir(in_repository("src/ffi").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && fs::read_to_string(&path).unwrap().contains("no_mangle") {
+                let file = path.strip_prefix(in_repository("src/ffi")).unwrap();
+                files.insert(file.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let known = BTreeSet::from(SOURCES.map(str::to_owned));
+    assert!(files.is_subset(&known), "{files:?}");
+}
