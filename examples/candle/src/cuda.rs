@@ -7,7 +7,7 @@ use candle::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, SyncOnDrop,
 };
 use candle::cuda_backend::{CudaDType, CudaStorageSlice};
-use candle::{CudaStorage, Error, Layout, Result, Shape};
+use candle::{CudaStorage, Error, Result, Shape};
 use dynorm::cuda::{Device, DeviceRows, Forward};
 use dynorm::{Element, ElementType, Norm};
 use std::collections::HashMap;
