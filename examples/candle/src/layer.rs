@@ -1,0 +1,74 @@
+//! A function with its weights.
+
+use crate::op::Op;
+use candle::{Module, Result, Tensor};
+use dynorm::Norm;
+
+/// Any of dynorm's functions, with the weights that it has:
+/// `y = (weight_offset + weight) * f(x) + bias`.
+///
+/// ```
+/// use candle::{Device, Module, Tensor};
+/// use dynorm::Norm;
+/// use dynorm_candle::Layer;
+///
+/// // Gemma stores its weights less 1.
+/// let weight = Tensor::new(&[0_f32, 1.], &Device::Cpu)?;
+/// let norm = Layer::new(Norm::RmsNorm { eps: 0.0 }).weight(weight).weight_offset(1.0);
+/// let x = Tensor::new(&[5_f32, 5.], &Device::Cpu)?;
+/// assert_eq!(norm.forward(&x)?.to_vec1::<f32>()?, [1., 2.]);
+/// # Ok::<(), candle::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Layer {
+    norm: Norm,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    weight_offset: f32,
+}
+
+impl Layer {
+    /// `norm` without weight and bias.
+    pub fn new(norm: Norm) -> Self {
+        Self { norm, weight: None, bias: None, weight_offset: 0.0 }
+    }
+
+    /// Multiplies each channel by its weight: one per channel, contiguous, of type f32, f16 or bf16.
+    pub fn weight(mut self, weight: Tensor) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Adds to each channel its bias, given as [`weight`](Self::weight).
+    pub fn bias(mut self, bias: Tensor) -> Self {
+        self.bias = Some(bias);
+        self
+    }
+
+    /// Adds `offset` to every weight. Without a weight it has no effect.
+    pub fn weight_offset(mut self, offset: f32) -> Self {
+        self.weight_offset = offset;
+        self
+    }
+}
+
+impl Module for Layer {
+    /// The function over the last dimension of `x`, of `x`'s type and shape, contiguous.
+    ///
+    /// # Errors
+    /// Element types other than f32, f16 and bf16; rows that do not lie at even distances; weights
+    /// that are not contiguous or not one per channel; parameters out of range; tensors on different devices.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let op = Op {
+            norm: self.norm,
+            weight_offset: self.weight_offset,
+            weight: self.weight.is_some(),
+            bias: self.bias.is_some(),
+        };
+        match (&self.weight, &self.bias) {
+            (None, None) => x.apply_op1(op),
+            (Some(only), None) | (None, Some(only)) => x.apply_op2(only, op),
+            (Some(weight), Some(bias)) => x.apply_op3(weight, bias, op),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! dynorm's functions as operations on candle tensors: [`RmsNorm`], [`LayerNorm`], [`DyT`],
+//! [`DyIsru`] and [`Derf`], each a [`candle::Module`], and [`Layer`], which takes any
+//! [`dynorm::Norm`].
+//!
+//! ```
+//! use candle::{Device, Module, Tensor};
+//! use dynorm_candle::RmsNorm;
+//!
+//! let x = Tensor::new(&[[3_f32, -4., 0., 0.]], &Device::Cpu)?;
+//! let norm = RmsNorm::new(Tensor::new(&[1_f32, 1., 1., 1.], &Device::Cpu)?, 0.0);
+//! assert_eq!(norm.forward(&x)?.to_vec2::<f32>()?, [[1.2, -1.6, 0., 0.]]);
+//! # Ok::<(), candle::Error>(())
+//! ```
+//!
+//! Tensors are f32, f16 or bf16; the output has the type of the input, weight and bias may each
+//! have another. The last dimension holds the channels. Arithmetic is in f32, each result is
+//! rounded once. On the CPU large tensors are split over rayon's threads, as candle's own
+//! operations are; with the feature `cuda` tensors on a GPU stay there, and the work goes on
+//! candle's stream. **No GPU has run that path yet.**
+//!
+//! Rows must lie at even distances, as they do in contiguous tensors, at any offset, and in those
+//! narrowed in their first or last dimension. Other layouts are refused, and so are gradients: the functions are
+//! forward only.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod functions;
+mod layer;
+mod op;
+mod row_layout;
+
+pub use functions::{Derf, DyIsru, DyT, LayerNorm, RmsNorm};
+pub use layer::Layer;

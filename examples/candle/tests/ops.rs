@@ -1,0 +1,243 @@
+//! The operations against dynorm's f64 reference, and what they refuse.
+
+use candle::{D, DType, Device, Module, Result, Tensor, Var};
+use dynorm::{Norm, reference};
+use dynorm_candle::{Derf, DyIsru, DyT, Layer, LayerNorm, RmsNorm};
+
+const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+/// The CPU; with the feature `cuda`, which needs a GPU to test, that too.
+fn devices() -> Vec<Device> {
+    if cfg!(feature = "cuda") {
+        vec![Device::Cpu, Device::new_cuda(0).expect("the feature `cuda` is tested on a GPU")]
+    } else {
+        vec![Device::Cpu]
+    }
+}
+
+/// Distinct values from -3 to 3 on the CPU.
+fn ramp(shape: &[usize], dtype: DType) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let values = (0..count).map(|i| ((i * 7919) % 1201) as f32 / 200.0 - 3.0).collect();
+    Tensor::from_vec::<_, f32>(values, shape, &Device::Cpu)?.to_dtype(dtype)
+}
+
+fn f64s(x: &Tensor) -> Result<Vec<f64>> {
+    x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// Checks the result for `x` to the rounding of its type, and before it to some ulp of f32, or to
+/// what dynorm makes do with for results of 16 bits.
+#[track_caller]
+fn check(norm: Norm, x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<()> {
+    let given = |tensor: Option<&Tensor>| tensor.map(f64s).transpose();
+    let (weights, biases) = (given(weight)?, given(bias)?);
+    let channels = x.dim(D::Minus1)?;
+    let expected =
+        reference::forward(norm, &f64s(x)?, weights.as_deref(), biases.as_deref(), 0.5, channels);
+    let (rounding, arithmetic) = match x.dtype() {
+        DType::F16 => (2_f64.powi(-11), 2_f64.powi(-19)),
+        DType::BF16 => (2_f64.powi(-8), 2_f64.powi(-14)),
+        _ => (0.0, 2_f64.powi(-20)),
+    };
+
+    for device in devices() {
+        let mut layer = Layer::new(norm).weight_offset(0.5);
+        if let Some(weight) = weight {
+            layer = layer.weight(weight.to_device(&device)?);
+        }
+        if let Some(bias) = bias {
+            layer = layer.bias(bias.to_device(&device)?);
+        }
+        let y = layer.forward(&x.to_device(&device)?)?;
+        assert_eq!((y.dims(), y.dtype()), (x.dims(), x.dtype()));
+        assert!(y.is_contiguous());
+        for (i, (y, &expected)) in f64s(&y)?.into_iter().zip(&expected).enumerate() {
+            // Sums with the bias may cancel: the terms, not the result, say what is lost.
+            let tolerance = rounding * expected.abs() + arithmetic * (1.0 + expected.abs());
+            assert!(
+                (y - expected).abs() <= tolerance,
+                "{norm:?}, {:?}, {:?}: element {i} is {y}, not {expected}",
+                x.dtype(),
+                x.shape()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_function_type_and_shape() -> Result<()> {
+    let shapes: [&[usize]; 6] = [&[5], &[1, 1], &[3, 7], &[2, 5, 33], &[1, 1, 576], &[4, 131]];
+    for norm in Norm::DEFAULTS {
+        for dtype in TYPES {
+            for shape in shapes {
+                let x = ramp(shape, dtype)?;
+                let channels = &shape[shape.len() - 1..];
+                let weight = ramp(channels, dtype)?;
+                let bias = weight.affine(-0.5, 0.25)?;
+                check(norm, &x, None, None)?;
+                check(norm, &x, Some(&weight), None)?;
+                check(norm, &x, None, Some(&bias))?;
+                check(norm, &x, Some(&weight), Some(&bias))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_have_a_type_of_their_own() -> Result<()> {
+    let x = ramp(&[3, 65], DType::BF16)?;
+    for (weight, bias) in [(DType::F32, DType::F16), (DType::F16, DType::F32)] {
+        let (weight, bias) = (ramp(&[65], weight)?, ramp(&[65], bias)?);
+        check(Norm::LayerNorm { eps: 1e-5 }, &x, Some(&weight), Some(&bias))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn work_large_enough_for_threads() -> Result<()> {
+    let x = ramp(&[300, 1031], DType::F32)?;
+    for norm in Norm::DEFAULTS {
+        check(norm, &x, Some(&ramp(&[1031], DType::F32)?), None)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn views_give_the_bits_of_their_copies() -> Result<()> {
+    for device in devices() {
+        let whole = ramp(&[4, 6, 50], DType::F16)?.to_device(&device)?;
+        let weights = ramp(&[2, 100], DType::F16)?.to_device(&device)?;
+        let from_an_offset = whole.narrow(0, 1, 2)?;
+        let rows_with_gaps = whole.narrow(2, 3, 41)?;
+        let both = from_an_offset.narrow(2, 7, 1)?;
+        let every_sixth = whole.narrow(1, 2, 1)?;
+        let part_of_a_row = every_sixth.narrow(0, 3, 1)?.narrow(2, 9, 20)?;
+        for view in [from_an_offset, rows_with_gaps, both, every_sixth, part_of_a_row] {
+            let copy = view.force_contiguous()?;
+            let weight = weights.get(1)?.narrow(0, 5, view.dim(D::Minus1)?)?;
+            for norm in Norm::DEFAULTS {
+                let of_view = Layer::new(norm).weight(weight.clone()).forward(&view)?;
+                let of_copy = Layer::new(norm).weight(weight.force_contiguous()?).forward(&copy)?;
+                assert_eq!(f64s(&of_view)?, f64s(&of_copy)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn named_layers_are_the_functions() -> Result<()> {
+    let x = ramp(&[3, 20], DType::F32)?;
+    let (w, b) = (ramp(&[20], DType::F32)?, ramp(&[20], DType::F32)?.affine(0.5, 1.0)?);
+    let norms = [
+        Norm::RmsNorm { eps: 1e-3 },
+        Norm::LayerNorm { eps: 1e-3 },
+        Norm::LayerNorm { eps: 1e-2 },
+        Norm::DyT { alpha: 0.7 },
+        Norm::DyIsru { beta: 2.0, scale: 3.0 },
+        Norm::Derf { alpha: 0.7, shift: 0.1 },
+    ];
+    let named: [(Box<dyn Module>, bool); 6] = [
+        (Box::new(RmsNorm::new(w.clone(), 1e-3)), false),
+        (Box::new(LayerNorm::new(w.clone(), b.clone(), 1e-3)), true),
+        (Box::new(LayerNorm::new_no_bias(w.clone(), 1e-2)), false),
+        (Box::new(DyT::new(0.7, w.clone(), b.clone())), true),
+        (Box::new(DyIsru::new(2.0, 3.0, w.clone(), b.clone())), true),
+        (Box::new(Derf::new(0.7, 0.1, w.clone(), b.clone())), true),
+    ];
+    for (norm, (named, has_bias)) in norms.into_iter().zip(named) {
+        let layer = Layer::new(norm).weight(w.clone());
+        let layer = if has_bias { layer.bias(b.clone()) } else { layer };
+        assert_eq!(f64s(&named.forward(&x)?)?, f64s(&layer.forward(&x)?)?, "{norm:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn they_stand_in_for_those_of_candle_nn() -> Result<()> {
+    let x = ramp(&[2, 9, 64], DType::F32)?;
+    let (w, b) = (ramp(&[64], DType::F32)?, ramp(&[64], DType::F32)?);
+    let pairs: [[Box<dyn Module>; 2]; 2] = [
+        [
+            Box::new(RmsNorm::new(w.clone(), 1e-5)),
+            Box::new(candle_nn::RmsNorm::new(w.clone(), 1e-5)),
+        ],
+        [
+            Box::new(LayerNorm::new(w.clone(), b.clone(), 1e-5)),
+            Box::new(candle_nn::LayerNorm::new(w.clone(), b.clone(), 1e-5)),
+        ],
+    ];
+    for [ours, theirs] in pairs {
+        let apart = (ours.forward(&x)? - theirs.forward(&x)?)?.abs()?.max_all()?;
+        assert!(apart.to_scalar::<f32>()? < 1e-5, "{apart}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_rows_are_no_work() -> Result<()> {
+    let x = Tensor::zeros((2, 0, 7), DType::F32, &Device::Cpu)?;
+    let layer = Layer::new(Norm::RmsNorm { eps: 1e-5 }).weight(ramp(&[7], DType::F32)?);
+    assert_eq!(layer.forward(&x)?.dims(), [2, 0, 7]);
+    Ok(())
+}
+
+#[track_caller]
+fn refused(layer: &Layer, x: &Tensor, why: &str) {
+    let error = layer.forward(x).unwrap_err().to_string();
+    assert!(error.contains(why), "{error:?} says nothing of {why:?}");
+}
+
+#[test]
+fn what_is_refused_is_named() -> Result<()> {
+    let x = ramp(&[2, 3, 8], DType::F32)?;
+    let rms = Layer::new(Norm::RmsNorm { eps: 1e-5 });
+    refused(&rms, &x.transpose(0, 1)?, "rms_norm: rows do not lie at even distances");
+    refused(&rms, &x.t()?, "rms_norm: channels do not lie side by side");
+    refused(&rms, &x.narrow(0, 0, 1)?.expand((2, 3, 8))?, "call contiguous() first");
+    refused(&rms, &x.get(0)?.get(0)?.expand((4, 8))?, "row stride of 0 elements");
+    refused(&rms, &Tensor::new(1_f32, &Device::Cpu)?, "rms_norm: a scalar has no channels");
+    refused(&rms, &Tensor::zeros((2, 0), DType::F32, &Device::Cpu)?, "0 channels");
+    refused(&rms, &x.to_dtype(DType::F64)?, "unsupported dtype F64 for op rms_norm");
+
+    let weight = ramp(&[16], DType::F32)?;
+    refused(&rms.clone().weight(weight.clone()), &x, "weight has 16 elements; its shape needs 8");
+    refused(&rms.clone().bias(weight), &x, "bias has 16 elements; its shape needs 8");
+    let column = ramp(&[8, 2], DType::F32)?.narrow(1, 0, 1)?;
+    refused(&rms.clone().weight(column), &x, "rms_norm only supports contiguous tensors");
+    let integers = Tensor::zeros(8, DType::U32, &Device::Cpu)?;
+    refused(&rms.weight(integers), &x, "unsupported dtype U32 for op rms_norm");
+
+    let layer = Layer::new(Norm::DyIsru { beta: 0.0, scale: 1.0 });
+    refused(&layer, &x, "beta is 0; it must be finite and above 0");
+    Ok(())
+}
+
+#[test]
+fn gradients_are_refused() -> Result<()> {
+    let x = Var::from_tensor(&ramp(&[2, 8], DType::F32)?)?;
+    let weight = ramp(&[8], DType::F32)?;
+    for norm in Norm::DEFAULTS {
+        let layers = [
+            Layer::new(norm),
+            Layer::new(norm).weight(weight.clone()),
+            Layer::new(norm).weight(weight.clone()).bias(weight.clone()),
+        ];
+        for layer in layers {
+            let error = layer.forward(&x)?.sum_all()?.backward().unwrap_err().to_string();
+            assert!(error.contains("backward is not supported"), "{error}");
+            assert!(error.contains(norm.name()), "{error}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_readme_shows_the_program() {
+    let program = include_str!("../examples/minimal.rs");
+    let program = program.split_once("\n\n").map_or(program, |(_comment, program)| program);
+    assert!(include_str!("../README.md").contains(program));
+}
