@@ -8,6 +8,8 @@ mod allocations;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;
+#[path = "cuda_host/library.rs"]
+mod library;
 
 use cuda_common::case::{Case, Numbers, Tensors, half_ulp};
 use dynorm::cuda::{Device, DeviceRows, Forward};
