@@ -4,6 +4,7 @@
 use crate::Error;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use libloading::Library;
+use std::error::Error as _;
 use std::sync::OnceLock;
 
 /// The driver's library.
@@ -70,7 +71,9 @@ pub(crate) fn driver() -> Result<&'static Driver, Error> {
 }
 
 fn open() -> Result<Driver, Error> {
-    let missing = |error: libloading::Error| Error::Driver(error.to_string());
+    let missing = |error: libloading::Error| {
+        Error::Driver(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    };
     // SAFETY: the driver's initialisers may run anywhere.
     let library = unsafe { Library::new(LIBRARY) }.map_err(missing)?;
     let driver = Driver::find(&library).map_err(missing)?;

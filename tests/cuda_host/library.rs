@@ -49,6 +49,9 @@ pub fn build(root: &Path) -> PathBuf {
         .unwrap_or_else(|e| panic!("{compiler}: {e}; a C++ compiler is needed"));
     assert!(status.success(), "{compiler} failed");
     fs::rename(&unfinished, &library).unwrap();
+    // The other name by which programs look for it.
+    #[cfg(unix)]
+    let _ = std::os::unix::fs::symlink("libcuda.so.1", folder.join("libcuda.so"));
     library
 }
 
