@@ -3,12 +3,15 @@
 //! wide rows: for the emulator, which `tests/cuda_host.rs` builds.
 
 mod cuda_common;
+#[path = "cuda_common/exhaustive.rs"]
+mod exhaustive;
 #[path = "cuda_common/gpu.rs"]
 mod gpu;
 
 use cuda_common::case::{Case, Numbers, Tensors};
 use dynorm::cuda::{DeviceRows, Forward};
 use dynorm::{ElementType, Error, Norm, bf16};
+use exhaustive::{Inputs, Rounded};
 use gpu::Gpu;
 
 const TYPES: [ElementType; 3] = ElementType::ALL;
@@ -62,9 +65,14 @@ fn run(gpu: &Gpu, case: Case) -> Vec<u32> {
     )
 }
 
+/// Whether this runs where much is too much.
+fn small() -> bool {
+    std::env::var_os("DYNORM_TEST_SMALL").is_some()
+}
+
 /// Those of `widths` that are not too much where this runs.
 fn feasible(widths: &[usize]) -> impl Iterator<Item = usize> {
-    let most = if std::env::var_os("DYNORM_TEST_SMALL").is_some() { 600 } else { usize::MAX };
+    let most = if small() { 600 } else { usize::MAX };
     widths.iter().copied().filter(move |&channels| channels <= most)
 }
 
@@ -173,6 +181,45 @@ fn fast_tanh_is_within_its_word() {
             gpu.synchronize();
         },
     );
+}
+
+/// Prints what it finds, a line a function.
+#[test]
+#[ignore = "2^32 inputs a function: minutes, on a device"]
+fn exhaustive_over_every_f32() {
+    let Some(gpu) = Gpu::open() else { return };
+    let (dyt, isru) = (|alpha| Norm::DyT { alpha }, |beta| Norm::DyIsru { beta, scale: 1.0 });
+    // The function, whether its tanh is fast, and the most that it may err in f32, in ulp.
+    let fast = 2.0_f64.powi(23 - 10);
+    for (norm, fast_tanh, most) in [
+        (dyt(1.0), false, 2.5),
+        (dyt(0.2), false, 2.5),
+        (Norm::Derf { alpha: 1.0, shift: 0.0 }, false, 2.5),
+        (isru(1.0), false, 2.5),
+        (isru(1e-6), false, 2.5),
+        (dyt(1.0), true, fast),
+        (dyt(0.2), true, fast),
+    ] {
+        let inputs = if small() { Inputs::FEW } else { Inputs::ALL };
+        let found = exhaustive::run(&gpu, norm, fast_tanh, inputs);
+        let rounded = |element: &str, Rounded { ulp, differing }: Rounded| {
+            format!("\"{element}_ulp\":{ulp:.4},\"{element}_differing\":{differing}")
+        };
+        println!(
+            "{{\"kind\":\"exhaustive\",\"norm\":\"{norm:?}\",\"fast_tanh\":{fast_tanh},\"inputs\":{},\
+             \"f32_ulp\":{:.3},\"at\":\"{:e}\",\"relative\":{:e},{},{}}}",
+            inputs.count,
+            found.ulp,
+            found.at,
+            found.relative,
+            rounded("f16", found.f16),
+            rounded("bf16", found.bf16),
+        );
+        assert!(found.ulp <= most, "{norm:?}: {found:?}");
+        // 2^-11 of the value is an eighth of bf16's ulp.
+        let most = if fast_tanh { 0.625 } else { 0.5 + most * 2.0_f64.powi(-16) };
+        assert!(found.bf16.ulp <= most, "{norm:?}: {found:?}");
+    }
 }
 
 #[test]
