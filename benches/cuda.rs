@@ -16,8 +16,6 @@ use gpu::Gpu;
 use std::env;
 use std::time::Instant;
 
-const REPLAYS: usize = 11;
-
 /// How much is measured.
 #[derive(Clone, Copy, PartialEq)]
 enum Extent {
@@ -32,6 +30,16 @@ impl Extent {
     /// Bytes of x where bandwidth is measured.
     fn large(self) -> usize {
         if self == Self::Smoke { 64 << 10 } else { 256 << 20 }
+    }
+
+    /// Replays of a graph, of which the middle one counts.
+    fn replays(self) -> usize {
+        if self == Self::Smoke { 1 } else { 11 }
+    }
+
+    /// Calls where as many as one likes may be made.
+    fn calls(self) -> usize {
+        if self == Self::Smoke { 2 } else { 1000 }
     }
 
     fn wide(self) -> &'static [usize] {
@@ -118,14 +126,14 @@ impl Shape {
 }
 
 /// Median microseconds of one of `count` pieces of work, replayed from a graph.
-fn median(gpu: &Gpu, count: usize, work: impl Fn(usize)) -> f64 {
+fn median(gpu: &Gpu, extent: Extent, count: usize, work: impl Fn(usize)) -> f64 {
     let graph = gpu.capture(|| (0..count).for_each(&work));
     gpu.replay(&graph);
     gpu.synchronize();
     let replay = |_| gpu.lab.seconds(|| gpu.lab.replay(&graph)).unwrap() * 1e6;
-    let mut times: Vec<_> = (0..REPLAYS).map(replay).collect();
+    let mut times: Vec<_> = (0..extent.replays()).map(replay).collect();
     times.sort_by(f64::total_cmp);
-    times[REPLAYS / 2] / count as f64
+    times[times.len() / 2] / count as f64
 }
 
 /// One line of results. `bytes` are those that have to be moved.
@@ -149,18 +157,18 @@ fn bandwidth(gpu: &Gpu, extent: Extent) {
             let shape = Shape { element, rows: large / (channels * element.size()), channels };
             let moved = 2 * shape.bytes();
             let part = |start| memory.part(start..start + shape.bytes());
-            let copied = median(gpu, 4, |_| gpu.lab.copy(part(0), part(large)).unwrap());
+            let copied = median(gpu, extent, 4, |_| gpu.lab.copy(part(0), part(large)).unwrap());
             report("bandwidth", "copy", "none", shape, copied, moved);
             for norm in Norm::DEFAULTS {
                 for operands in Operands::of(norm) {
                     let call = shape.call(norm, operands, memory.address());
-                    let us = median(gpu, 4, |_| gpu.launch(&call));
+                    let us = median(gpu, extent, 4, |_| gpu.launch(&call));
                     report("bandwidth", norm.name(), operands.name(), shape, us, moved);
                 }
             }
             let dyt = Norm::DEFAULTS[2];
             let call = shape.call(dyt, Operands::WeightAndBias, memory.address()).fast_tanh(true);
-            let us = median(gpu, 4, |_| gpu.launch(&call));
+            let us = median(gpu, extent, 4, |_| gpu.launch(&call));
             report("bandwidth", "dyt fast", "weight+bias", shape, us, moved);
         }
     }
@@ -171,7 +179,7 @@ fn latency(gpu: &Gpu, extent: Extent) {
     arena.fill(0x3c).unwrap();
     let empty = gpu.lab.empty_kernel().unwrap();
     let nothing = Shape { element: ElementType::Bf16, rows: 0, channels: 0 };
-    let us = median(gpu, 1000, |_| empty.launch().unwrap());
+    let us = median(gpu, extent, extent.calls(), |_| empty.launch().unwrap());
     report("latency", "empty kernel", "none", nothing, us, 0);
     let shapes =
         extent.narrow().iter().flat_map(|channels| [1, 8, 64].map(|rows| (*channels, rows)));
@@ -185,20 +193,21 @@ fn latency(gpu: &Gpu, extent: Extent) {
             for (kind, count, programmatic) in [
                 ("latency", places, false),
                 ("latency, programmatic", places, true),
-                ("latency, warm", 1000, false),
+                ("latency, warm", extent.calls(), false),
             ] {
-                let us = median(gpu, count, |i| {
+                let us = median(gpu, extent, count, |i| {
                     let place = if kind.ends_with("warm") { arena.address() } else { at(i) };
                     gpu.launch(&shape.call(norm, operands, place).programmatic(programmatic));
                 });
                 report(kind, norm.name(), operands.name(), shape, us, 2 * shape.bytes());
             }
             let call = shape.call(norm, operands, arena.address());
-            let calls = 200;
+            // The queue of a stream holds about a thousand.
+            let calls = extent.calls() / 5 + 1;
             gpu.synchronize();
             let start = Instant::now();
             (0..calls).for_each(|_| gpu.launch(&call));
-            let host = start.elapsed().as_secs_f64() * 1e6 / f64::from(calls);
+            let host = start.elapsed().as_secs_f64() * 1e6 / calls as f64;
             gpu.synchronize();
             report("host time of a call", norm.name(), operands.name(), shape, host, 0);
         }
