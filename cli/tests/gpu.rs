@@ -6,14 +6,23 @@
 mod library;
 
 use serde_json::Value;
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Runs `dynorm` where the driver's library is this one.
+fn run_on(driver: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dynorm"));
+    command.args(args).env("LD_LIBRARY_PATH", driver.parent().unwrap()).output().unwrap()
+}
 
 /// What `dynorm` writes to standard output with a GPU, which must go well.
 fn with_gpu(args: &[&str]) -> String {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let folder = library::build(root).with_file_name("");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dynorm"));
-    let output = command.args(args).env("LD_LIBRARY_PATH", folder).output().unwrap();
+    let output = run_on(&library::build(Path::new(ROOT)), args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
     String::from_utf8(output.stdout).unwrap()
@@ -81,6 +90,35 @@ fn the_gpu_is_in_the_same_table_and_can_be_left_out() {
     let text = with_gpu(&[&some[..], &["--no-gpu"]].concat());
     assert!(text.contains("\nno GPU: --no-gpu was given\n"), "{text}");
     assert!(!text.contains("GPU: L2"));
+}
+
+/// A GPU that errs is found out, in its results and in none of the processor's.
+#[test]
+fn a_wrong_result_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(Path::new(ROOT).join("kernels")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let kernel = folder.path().join("rms_norm.cu");
+    let text = fs::read_to_string(&kernel).unwrap();
+    let broken = text.replace("return x * rstd;", "return x * rstd * 1.000001f;");
+    assert_ne!(broken, text);
+    fs::write(&kernel, broken).unwrap();
+    let driver = library::build_from(Path::new(ROOT), folder.path(), folder.path(), "");
+
+    let some = ["compare", "--quick", "--types", "f32", "--functions", "rms_norm,dyt"];
+    let output = run_on(&driver, &some);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let wrong: Vec<_> = errors.lines().filter(|line| line.starts_with("wrong: ")).collect();
+    assert_eq!(wrong.len(), 2, "with and without weight: {errors}");
+    assert!(
+        wrong.iter().all(|line| line.starts_with("wrong: rms_norm f32 on the GPU")),
+        "{errors}"
+    );
 }
 
 #[test]

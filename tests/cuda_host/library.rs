@@ -11,20 +11,26 @@ use std::{env, fs};
 /// sanitizer. `DYNORM_HOST_KERNELS` names another folder of kernels, and the library goes there:
 /// `scripts/break_kernels.py` uses both.
 pub fn build(root: &Path) -> PathBuf {
+    let flags = env::var("DYNORM_HOST_CXXFLAGS").unwrap_or_default();
     let other = env::var("DYNORM_HOST_KERNELS").unwrap_or_default();
-    let kernels = if other.is_empty() { root.join("kernels") } else { PathBuf::from(&other) };
+    if !other.is_empty() {
+        return build_from(root, Path::new(&other), Path::new(&other), &flags);
+    }
+    let variant = format!("cuda_host{flags}").replace(|c: char| !c.is_alphanumeric(), "_");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(variant);
+    build_from(root, &root.join("kernels"), &folder, &flags)
+}
+
+/// The same from the kernels in one folder to another folder.
+pub fn build_from(root: &Path, kernels: &Path, folder: &Path, flags: &str) -> PathBuf {
     let here = root.join("tests/cuda_host");
-    let mut sources: Vec<_> = files(&kernels, "cu");
+    let mut sources = files(kernels, "cu");
     sources.extend(files(&here, "cpp"));
     let mut inputs = sources.clone();
-    inputs.extend(files(&kernels, "cuh"));
+    inputs.extend(files(kernels, "cuh"));
     inputs.extend(files(&here, "h"));
 
-    let flags = env::var("DYNORM_HOST_CXXFLAGS").unwrap_or_default();
-    let variant = format!("cuda_host{flags}").replace(|c: char| !c.is_alphanumeric(), "_");
-    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join(variant);
-    let folder = if other.is_empty() { own } else { kernels.clone() };
-    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(folder).unwrap();
     let library = folder.join("libcuda.so.1");
     let modified = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
     let newest = inputs.iter().map(modified).max().unwrap();
