@@ -107,12 +107,14 @@ template <class X, u32 V> struct KeptRow : Part<X> {
         : Part<X>(args, place, first, channels) {
         // Nothing that a previous kernel wrote but x: weights need not wait for it.
 #pragma unroll
-        for (u32 k = 0; k < V; ++k) {
+        for (u32 k = 0; EARLY && k < V; ++k) {
             const u32 c = channel + k * step;
-            if (c >= end) break;
+            if (c < end) load_head(early.head[k].word, args, first + c);
+        }
+#pragma unroll 1
+        for (u32 c = channel; c < end; c += step) {
             prefetch_operand(args.bias, args.bias_type, first + c);
-            if (EARLY) load_head(early.head[k].word, args, first + c);
-            else prefetch_operand(args.weight, args.weight_type, first + c);
+            if (!EARLY) prefetch_operand(args.weight, args.weight_type, first + c);
         }
         wait_for_previous_grid();
         row.load(*this, channel);
