@@ -10,14 +10,11 @@
 #[path = "../tests/cuda_common/gpu.rs"]
 mod gpu;
 
-use cudarc::driver::sys;
 use dynorm::cuda::{DeviceRows, Forward};
 use dynorm::{ElementType, Norm};
-use gpu::{Gpu, Memory};
+use gpu::Gpu;
+use std::env;
 use std::time::Instant;
-use std::{env, ptr};
-
-const REPLAYS: usize = 11;
 
 /// How much is measured.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,6 +30,16 @@ impl Extent {
     /// Bytes of x where bandwidth is measured.
     fn large(self) -> usize {
         if self == Self::Smoke { 64 << 10 } else { 256 << 20 }
+    }
+
+    /// Replays of a graph, of which the middle one counts.
+    fn replays(self) -> usize {
+        if self == Self::Smoke { 1 } else { 11 }
+    }
+
+    /// Calls where as many as one likes may be made.
+    fn calls(self) -> usize {
+        if self == Self::Smoke { 2 } else { 1000 }
     }
 
     fn wide(self) -> &'static [usize] {
@@ -119,13 +126,14 @@ impl Shape {
 }
 
 /// Median microseconds of one of `count` pieces of work, replayed from a graph.
-fn median(gpu: &Gpu, count: usize, work: impl Fn(&Gpu, usize)) -> f64 {
-    let graph = gpu.capture(|gpu| (0..count).for_each(|i| work(gpu, i)));
+fn median(gpu: &Gpu, extent: Extent, count: usize, work: impl Fn(usize)) -> f64 {
+    let graph = gpu.capture(|| (0..count).for_each(&work));
     gpu.replay(&graph);
     gpu.synchronize();
-    let mut times: Vec<_> = (0..REPLAYS).map(|_| gpu.time(|gpu| gpu.replay(&graph))).collect();
+    let replay = |_| gpu.lab.seconds(|| gpu.lab.replay(&graph)).unwrap() * 1e6;
+    let mut times: Vec<_> = (0..extent.replays()).map(replay).collect();
     times.sort_by(f64::total_cmp);
-    times[REPLAYS / 2] / count as f64
+    times[times.len() / 2] / count as f64
 }
 
 /// One line of results. `bytes` are those that have to be moved.
@@ -142,102 +150,67 @@ fn report(kind: &str, name: &str, operands: &str, shape: Shape, us: f64, bytes: 
 
 fn bandwidth(gpu: &Gpu, extent: Extent) {
     let large = extent.large();
-    let memory = Memory::new(2 * large + (4 << 20));
-    memory.fill(0x3c);
+    let memory = gpu.lab.memory(2 * large + (4 << 20)).unwrap();
+    memory.fill(0x3c).unwrap();
     for element in [ElementType::Bf16, ElementType::F32] {
         for &channels in extent.wide() {
             let shape = Shape { element, rows: large / (channels * element.size()), channels };
             let moved = 2 * shape.bytes();
-            let copied = median(gpu, 4, |gpu, _| {
-                gpu.copy(memory.address, memory.address + large as u64, shape.bytes());
-            });
+            let part = |start| memory.part(start..start + shape.bytes());
+            let copied = median(gpu, extent, 4, |_| gpu.lab.copy(part(0), part(large)).unwrap());
             report("bandwidth", "copy", "none", shape, copied, moved);
             for norm in Norm::DEFAULTS {
                 for operands in Operands::of(norm) {
-                    let call = shape.call(norm, operands, memory.address);
-                    let us = median(gpu, 4, |gpu, _| gpu.launch(&call));
+                    let call = shape.call(norm, operands, memory.address());
+                    let us = median(gpu, extent, 4, |_| gpu.launch(&call));
                     report("bandwidth", norm.name(), operands.name(), shape, us, moved);
                 }
             }
             let dyt = Norm::DEFAULTS[2];
-            let call = shape.call(dyt, Operands::WeightAndBias, memory.address).fast_tanh(true);
-            let us = median(gpu, 4, |gpu, _| gpu.launch(&call));
+            let call = shape.call(dyt, Operands::WeightAndBias, memory.address()).fast_tanh(true);
+            let us = median(gpu, extent, 4, |_| gpu.launch(&call));
             report("bandwidth", "dyt fast", "weight+bias", shape, us, moved);
         }
     }
 }
 
 fn latency(gpu: &Gpu, extent: Extent) {
-    let arena = Memory::new(5 * gpu.l2_bytes());
-    arena.fill(0x3c);
-    let empty = Empty::load();
+    let arena = gpu.lab.memory(5 * gpu.lab.l2_bytes().unwrap()).unwrap();
+    arena.fill(0x3c).unwrap();
+    let empty = gpu.lab.empty_kernel().unwrap();
     let nothing = Shape { element: ElementType::Bf16, rows: 0, channels: 0 };
-    report(
-        "latency",
-        "empty kernel",
-        "none",
-        nothing,
-        median(gpu, 1000, |gpu, _| empty.launch(gpu)),
-        0,
-    );
+    let us = median(gpu, extent, extent.calls(), |_| empty.launch().unwrap());
+    report("latency", "empty kernel", "none", nothing, us, 0);
     let shapes =
         extent.narrow().iter().flat_map(|channels| [1, 8, 64].map(|rows| (*channels, rows)));
     for (channels, rows) in shapes {
         let shape = Shape { element: ElementType::Bf16, rows, channels };
         // As many calls as it takes to come back to the first one's memory.
-        let places = arena.bytes / shape.footprint();
-        let at = |i: usize| arena.address + (i % places * shape.footprint()) as u64;
+        let places = arena.bytes() / shape.footprint();
+        let at = |i: usize| arena.address() + (i % places * shape.footprint()) as u64;
         for norm in Norm::DEFAULTS {
             let operands = Operands::of(norm)[0];
             for (kind, count, programmatic) in [
                 ("latency", places, false),
                 ("latency, programmatic", places, true),
-                ("latency, warm", 1000, false),
+                ("latency, warm", extent.calls(), false),
             ] {
-                let us = median(gpu, count, |gpu, i| {
-                    let place = if kind.ends_with("warm") { arena.address } else { at(i) };
+                let us = median(gpu, extent, count, |i| {
+                    let place = if kind.ends_with("warm") { arena.address() } else { at(i) };
                     gpu.launch(&shape.call(norm, operands, place).programmatic(programmatic));
                 });
                 report(kind, norm.name(), operands.name(), shape, us, 2 * shape.bytes());
             }
-            let call = shape.call(norm, operands, arena.address);
-            let calls = 200;
+            let call = shape.call(norm, operands, arena.address());
+            // The queue of a stream holds about a thousand.
+            let calls = extent.calls() / 5 + 1;
             gpu.synchronize();
             let start = Instant::now();
             (0..calls).for_each(|_| gpu.launch(&call));
-            let host = start.elapsed().as_secs_f64() * 1e6 / f64::from(calls);
+            let host = start.elapsed().as_secs_f64() * 1e6 / calls as f64;
             gpu.synchronize();
             report("host time of a call", norm.name(), operands.name(), shape, host, 0);
         }
-    }
-}
-
-/// A kernel that does nothing.
-struct Empty(sys::CUfunction);
-
-impl Empty {
-    fn load() -> Self {
-        let ptx =
-            c".version 8.2\n.target sm_80\n.address_size 64\n.visible .entry empty() { ret; }\n";
-        let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a context is current; the text and the name end with a 0.
-        let results = unsafe {
-            [
-                sys::cuModuleLoadData(&mut module, ptx.as_ptr().cast()),
-                sys::cuModuleGetFunction(&mut function, module, c"empty".as_ptr()),
-            ]
-        };
-        assert_eq!(results, [sys::CUresult::CUDA_SUCCESS; 2]);
-        Self(function)
-    }
-
-    fn launch(&self, gpu: &Gpu) {
-        let (stream, none) = (gpu.stream().cast(), ptr::null_mut());
-        // SAFETY: the kernel has no arguments.
-        let result = unsafe {
-            sys::cuLaunchKernel(self.0, 1, 1, 1, 32, 1, 1, 0, stream, none, ptr::null_mut())
-        };
-        assert_eq!(result, sys::CUresult::CUDA_SUCCESS);
     }
 }
 

@@ -2,45 +2,47 @@
 //
 // Without weight and bias, and with rows that follow one another without gaps, there are no rows:
 // all elements are one long vector. Otherwise a thread stays in its column, so that weight and
-// bias are read once for UNROLL rows.
+// bias are read and widened once for UNROLL rows.
 #pragma once
 
 #include "pipeline.cuh"
 
-constexpr u32 UNROLL = 4; // vectors of a thread, all in flight at once
+// Accesses of a thread, all in flight at once, and those that are then worked on at once.
+template <u32 N> constexpr u32 UNROLL = N == 1 ? 16 : 4;
+template <u32 N> constexpr u32 TURN = N == 1 ? 4 : 2;
 constexpr u32 ELEMENT_THREADS = 128;
 
-// Where a thread's vectors are: one every x_step and y_step elements.
+// Where a thread's accesses are: one every x_step and y_step elements. Number i is for the thread
+// if i * step < left.
 struct Items {
     u64 x, y, x_step, y_step, column;
-    u32 count;
+    u32 step, left;
 };
 
-// `left` items, one every `step` from `first` on: how many are mine.
-DEVICE u32 items_left(u64 first, u64 step, u64 end) {
+// What is left from `first` to `end`, where no more than `most` matters.
+DEVICE u32 left_of(u64 first, u64 end, u32 most) {
     if (first >= end) return 0;
-    const u64 more = end - 1 - first;
-    return more >= (UNROLL - 1) * step ? UNROLL : u32(more) / u32(step) + 1;
+    return end - first < most ? u32(end - first) : most;
 }
 
 template <u32 N> DEVICE Items without_rows(const Args& args) {
-    const u64 threads = block_threads();
-    const u64 vector = block_index() * threads * UNROLL + thread_index();
-    return {vector * N, vector * N, threads * N, threads * N, 0,
-            items_left(vector, threads, args.channels / N)};
+    const u32 threads = block_threads();
+    const u64 first = u64(block_index()) * (threads * UNROLL<N>) + thread_index();
+    return {first * N, first * N, threads * N, threads * N, 0,
+            threads,   left_of(first, args.channels / N, threads * UNROLL<N>)};
 }
 
 template <u32 N> DEVICE Items in_rows(const Args& args) {
-    const u32 row_block = block_index() / args.column_blocks;
-    const u32 column_block = block_index() - row_block * args.column_blocks;
-    const u32 rows = block_threads() / args.threads; // that a block works on side by side
-    const u32 y = thread_index() / args.threads;
+    const u32 block = block_index(), rows = args.rows_a_block;
+    const u32 row_block = u32(u64(block) * args.column_magic >> args.column_shift);
+    const u32 column_block = block - row_block * args.column_blocks;
+    const u32 y = thread_index() >> args.row_shift;
     const u32 x = thread_index() - y * args.threads;
     const u64 column = (u64(column_block) * args.threads + x) * N;
-    const u64 row = u64(row_block) * (rows * UNROLL) + y;
+    const u64 row = u64(row_block) * (rows * UNROLL<N>) + y;
+    const u64 rows_end = column < args.channels ? args.rows : 0;
     return {row * args.x_stride + column, row * args.y_stride + column, rows * args.x_stride,
-            rows * args.y_stride, column,
-            column < args.channels ? items_left(row, rows, args.rows) : 0};
+            rows * args.y_stride, column, rows, left_of(row, rows_end, rows * UNROLL<N>)};
 }
 
 // F has F(args) and operator()(x). N elements are one access.
@@ -48,33 +50,40 @@ template <class F, class X, u32 N> DEVICE void map(const Args& args) {
     const Items at = args.column_blocks == 0 ? without_rows<N>(args) : in_rows<N>(args);
     const F function(args);
     const u32 y_size = size_of(args.y_type);
-    Operand<N> weight, bias;
-    if (at.count > 0) {
-        load_operand<N>(weight.word, args.weight, args.weight_type, at.column);
-        load_operand<N>(bias.word, args.bias, args.bias_type, at.column);
-    }
+    // Nothing that a previous kernel wrote but x: operands need not wait for it.
+    Operands<N> operands;
+    if (at.left > 0) operands.load(args, at.column);
     wait_for_previous_grid();
-    RawOf<X, N> raw[UNROLL];
+    RawOf<X, N> raw[UNROLL<N>];
 #pragma unroll
-    for (u32 i = 0; i < UNROLL; ++i) {
-        load_bytes_if<N * X::size>(i < at.count, raw[i].word, args.x + (at.x + i * at.x_step) * X::size);
+    for (u32 i = 0; i < UNROLL<N>; ++i) {
+        const u64 x = args.x + (at.x + i * at.x_step) * X::size;
+        load_bytes_if<N * X::size>(i * at.step < at.left, raw[i].word, x);
     }
     allow_next_grid();
+    operands.widen(args);
+    // Unrolled as a whole it would be twice the code. Registers have no index, so what a turn has
+    // not used moves up.
+    u64 y = args.y + at.y * y_size;
+    const u64 y_step = at.y_step * y_size;
+#pragma unroll 1
+    for (u32 first = 0; first < at.left; first += TURN<N> * at.step) {
 #pragma unroll
-    for (u32 i = 0; i < UNROLL; ++i) {
-        if (i < at.count) {
-            finish<X, N>(function, raw[i].word, FromRegisters<N>{weight, args.weight_type},
-                         FromRegisters<N>{bias, args.bias_type}, args,
-                         args.y + (at.y + i * at.y_step) * y_size);
+        for (u32 i = 0; i < TURN<N>; ++i) {
+            if (first + i * at.step >= at.left) break;
+            finish<X, N>(function, raw[i].word, operands, args, y + i * y_step);
         }
+        y += TURN<N> * y_step;
+#pragma unroll
+        for (u32 i = TURN<N>; i < UNROLL<N>; ++i) raw[i - TURN<N>] = raw[i];
     }
-    // What does not fill a vector, where there are no rows.
+    // What does not fill an access, where there are no rows and so no operands.
     if (N > 1 && args.column_blocks == 0) {
         const u64 last = args.channels / N * N + thread_index();
         if (block_index() == 0 && last < args.channels) {
-            const FromMemory<1> none{}; // not asked: there are no operands
             load_bytes<X::size>(raw[0].word, args.x + last * X::size);
-            finish<X, 1>(function, raw[0].word, none, none, args, args.y + last * y_size);
+            const OperandsInMemory<1> none{0, nullptr};
+            finish<X, 1>(function, raw[0].word, none, args, args.y + last * y_size);
         }
     }
 }

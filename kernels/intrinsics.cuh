@@ -23,7 +23,8 @@ DEVICE u32 thread_index() { return threadIdx.x; }
 DEVICE u32 block_index() { return blockIdx.x; }
 DEVICE u32 block_threads() { return blockDim.x; }
 
-DEVICE u32 leading_zeros(u32 value) { return __clz(value); }
+// The lower word of `high` and `low` together, moved right by less than 32 bits.
+DEVICE u32 shift_right(u32 low, u32 high, u32 bits) { return __funnelshift_r(low, high, bits); }
 
 DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 as_bits(float value) { return __float_as_uint(value); }
@@ -33,16 +34,16 @@ DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c)
 // Rounded to nearest; right for 0, subnormals and infinity.
 DEVICE float rsqrt_exact(float a) { return __frsqrt_rn(a); }
 
-// Relative error 2^-23.
+// Relative error 2^-23; subnormal results are 0. (Without ftz it is three times the instructions.)
 DEVICE float reciprocal_fast(float a) {
     float r;
-    asm("rcp.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
     return r;
 }
-// Relative error 2^-22.9.
+// Relative error 2^-22.9; a must be normal.
 DEVICE float rsqrt_fast(float a) {
     float r;
-    asm("rsqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
     return r;
 }
 // 2 ulp; subnormal results are 0.
@@ -113,11 +114,11 @@ DEVICE void load_16(u32* word, u64 address) {
 // As above; what is not loaded keeps its value. Predicated, because branches would keep loads from
 // being in flight together.
 DEVICE void load_2_if(bool when, u32& word, u64 address) {
-    u16 half = 0;
+    u16 half = static_cast<u16>(word);
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\t@p ld.global.u16 %0, [%1];\n\t}"
                  : "+h"(half)
                  : "l"(address), "r"(u32(when)));
-    if (when) word = half;
+    word = half;
 }
 DEVICE void load_4_if(bool when, u32* word, u64 address) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\t@p ld.global.u32 %0, [%1];\n\t}"

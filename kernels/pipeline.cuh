@@ -7,14 +7,6 @@
 
 #include "vector.cuh"
 
-// Weights and biases are worked on so many channels at a time: more would not fit in registers
-// beside a row that is kept there.
-template <u32 N> constexpr u32 CHUNK = N < 4 ? N : 4;
-
-// Channels of a weight or bias as they lie in memory: a word each, or half a word of f16 and bf16.
-template <u32 N> using Operand = Raw<N>;
-template <u32 N> using Chunk = Operand<CHUNK<N>>;
-
 // Nothing is loaded, and the words are left alone, for an operand that is ABSENT.
 template <u32 N> DEVICE void load_operand(u32* word, u64 address, u32 type, u64 channel) {
     if (type == F32) load_bytes<4 * N>(word, address + 4 * channel);
@@ -26,96 +18,77 @@ DEVICE void prefetch_operand(u64 address, u32 type, u64 channel) {
     if (type != ABSENT) prefetch(address + size_of(type) * channel);
 }
 
-// Where `finish` gets its operands from: memory, …
-template <u32 N> struct FromMemory {
-    u64 address, channel;
-    u32 type;
+// The N elements of an operand as they were loaded to as many floats, in their place: from the last
+// one on, so that none is overwritten before it is read. `absent` where there is no operand.
+template <u32 N> DEVICE void widen_operand(u32 (&word)[N], u32 type, float absent) {
+    if (type == F32) return;
+#pragma unroll
+    for (u32 i = N; i-- > 0;) {
+        if (type == BF16) word[i] = as_bits(widen<Element<BF16>>(word, i));
+        else if (type == F16) word[i] = as_bits(widen<Element<F16>>(word, i));
+        else word[i] = as_bits(absent);
+    }
+}
 
-    MEMBER Chunk<N> chunk(u32 i) const {
-        Chunk<N> part;
-        load_operand<CHUNK<N>>(part.word, address, type, channel + i * CHUNK<N>);
-        return part;
+// Weight and bias of N channels: (weight + offset) * value + bias. Multiplying by 1 and adding -0
+// changes nothing, so what is missing needs no form of its own.
+template <u32 N> struct Operands {
+    u32 weight[N], bias[N]; // as they were loaded, then floats
+
+    MEMBER void load(const Args& args, u64 channel) {
+        load_operand<N>(weight, args.weight, args.weight_type, channel);
+        load_operand<N>(bias, args.bias, args.bias_type, channel);
+    }
+    MEMBER void widen(const Args& args) {
+        widen_operand(weight, args.weight_type, 1.0f);
+        widen_operand(bias, args.bias_type, -0.0f);
+        if (args.weight_type == ABSENT) return;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) weight[i] = as_bits(as_float(weight[i]) + args.weight_offset);
+    }
+    MEMBER void apply(float* value, const Args&) const {
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            value[i] = multiply_add(value[i], as_float(weight[i]), as_float(bias[i]));
+        }
     }
 };
 
-// … the first 16 bytes that were loaded early and, of f32 beside 16-bit x, memory, …
-template <u32 N> struct FromHead {
+// The same, loaded when it is applied, a few channels at a time: more would not fit in registers
+// beside a row that is kept there. `head`, if not null, is the weight's first 16 bytes, which were
+// loaded early.
+template <u32 N> struct OperandsInMemory {
+    static constexpr u32 CHUNK = N < 4 ? N : 4;
+    u64 channel;
     const u32* head;
-    FromMemory<N> memory;
 
-    MEMBER Chunk<N> chunk(u32 i) const {
-        if (i > 0 && memory.type == F32) return memory.chunk(i);
-        Chunk<N> part;
+    MEMBER void apply(float* value, const Args& args) const {
+        if (args.weight_type == ABSENT && args.bias_type == ABSENT) return;
 #pragma unroll
-        for (u32 j = 0; j < CHUNK<N>; ++j) {
-            const u32 from = i * CHUNK<N> / 2 + j;
-            part.word[j] = from < CHUNK<N> ? head[from] : 0;
+        for (u32 i = 0; i < N; i += CHUNK) {
+            Operands<CHUNK> part;
+            // 16 bytes are half of 8 f32.
+            if (!head || (i > 0 && args.weight_type == F32)) {
+                load_operand<CHUNK>(part.weight, args.weight, args.weight_type, channel + i);
+            } else {
+#pragma unroll
+                for (u32 j = 0; j < CHUNK; ++j) part.weight[j] = i / 2 + j < 4 ? head[i / 2 + j] : 0;
+            }
+            load_operand<CHUNK>(part.bias, args.bias, args.bias_type, channel + i);
+            part.widen(args);
+            part.apply(value + i, args);
         }
-        return part;
     }
 };
-
-// … or registers.
-template <u32 N> struct FromRegisters {
-    const Operand<N>& all;
-    u32 type;
-
-    MEMBER Chunk<N> chunk(u32 i) const {
-        Chunk<N> part;
-#pragma unroll
-        for (u32 j = 0; j < CHUNK<N>; ++j) {
-            const u32 wide = i * CHUNK<N> + j, narrow = i * CHUNK<N> / 2 + j;
-            const u32 f32 = all.word[wide], half = all.word[narrow < N ? narrow : 0];
-            part.word[j] = type == F32 ? f32 : half;
-        }
-        return part;
-    }
-};
-
-template <class W, u32 N> DEVICE void widen_all(float (&to)[N], const Raw<N>& from) {
-#pragma unroll
-    for (u32 i = 0; i < N; ++i) to[i] = widen<W>(from.word, i);
-}
-
-template <u32 N> DEVICE void widen_operand(float (&to)[N], const Raw<N>& from, u32 type) {
-    if (type == F32) widen_all<Element<F32>>(to, from);
-    else if (type == BF16) widen_all<Element<BF16>>(to, from);
-    else widen_all<Element<F16>>(to, from);
-}
-
-// (weight + offset) * value + bias, of what there is. Multiplying by 1 and adding -0 changes
-// nothing, so what is missing needs no form of its own.
-template <u32 N>
-DEVICE void affine(float* value, const Args& args, const Raw<N>& weight, const Raw<N>& bias) {
-    float w[N], b[N];
-#pragma unroll
-    for (u32 i = 0; i < N; ++i) {
-        w[i] = 1.0f;
-        b[i] = -0.0f;
-    }
-    if (args.weight_type != ABSENT) {
-        widen_operand(w, weight, args.weight_type);
-#pragma unroll
-        for (u32 i = 0; i < N; ++i) w[i] += args.weight_offset;
-    }
-    if (args.bias_type != ABSENT) widen_operand(b, bias, args.bias_type);
-#pragma unroll
-    for (u32 i = 0; i < N; ++i) value[i] = multiply_add(value[i], w[i], b[i]);
-}
 
 // Function, affine and store of N elements of x.
-template <class X, u32 N, class Function, class Weight, class Bias>
-DEVICE void finish(const Function& function, const u32* x, const Weight& weight, const Bias& bias,
-                   const Args& args, u64 y) {
+template <class X, u32 N, class Function, class Affine>
+DEVICE void finish(const Function& function, const u32* x, const Affine& affine, const Args& args,
+                   u64 y) {
     float value[N];
 #pragma unroll
     for (u32 i = 0; i < N; ++i) value[i] = function(widen<X>(x, i));
-    if (args.weight_type != ABSENT || args.bias_type != ABSENT) {
-#pragma unroll
-        for (u32 i = 0; i < N / CHUNK<N>; ++i) {
-            affine(value + i * CHUNK<N>, args, weight.chunk(i), bias.chunk(i));
-        }
-    }
+    affine.apply(value, args);
     if (args.y_type == F32) store<Element<F32>, N>(y, value);
     else if (args.y_type == BF16) store<Element<BF16>, N>(y, value);
     else store<Element<F16>, N>(y, value);

@@ -44,6 +44,19 @@ template <u32 BYTES> DEVICE void load_bytes_if(bool when, u32* word, u64 address
     if (BYTES == 16) load_16_if(when, word, address);
 }
 
+// Of two vectors side by side the 16 bytes from element `skew` on, to the first four words.
+template <class X> DEVICE void pick(u32* word, u32 skew) {
+    const u32 bytes = skew * X::size;
+#pragma unroll
+    for (u32 i = 0; i < 6; ++i) word[i] = bytes & 8 ? word[i + 2] : word[i];
+#pragma unroll
+    for (u32 i = 0; i < 5; ++i) word[i] = bytes & 4 ? word[i + 1] : word[i];
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) {
+        if (X::size == 2) word[i] = shift_right(word[i], word[i + 1], 8 * (bytes & 2));
+    }
+}
+
 template <class Y, u32 N> DEVICE void store(u64 address, const float (&value)[N]) {
     constexpr u32 bytes = N * Y::size;
     u32 word[(bytes + 3) / 4];

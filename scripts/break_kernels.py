@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks the CUDA kernels one line at a time and shows that tests/cuda_host.rs notices each.
 
-    python3 scripts/break_kernels.py [--only WORD]
+    python3 scripts/break_kernels.py [--only WORD] [--check]
 
 A copy of kernels/ is broken, not the folder itself. Fails if a broken kernel passes, or if a line
 to be broken is no longer there.
@@ -24,20 +24,31 @@ BREAKS = [
     ("no barrier in the sum", "group.cuh", "        block_barrier();\n", ""),
     ("shared memory reused too early", "group.cuh", "        half ^= 1;\n", ""),
     ("sum over one warp too few", "group.cuh", "from < threads / LANES", "from + 1 < threads / LANES"),
-    ("one vector past the row", "rows.cuh", "load_bytes_if<16>(c < end, raw[k].word", "load_bytes_if<16>(c <= end, raw[k].word"),
-    ("one element past the row", "rows.cuh", "load_bytes_if<X::size>(c + i < end,", "load_bytes_if<X::size>(c + i <= end,"),
-    ("rows as if without gaps", "rows.cuh", "x(args.x + (place.row * args.x_stride + first)", "x(args.x + (place.row * args.channels + first)"),
+    ("one vector past the row", "row_access.cuh", "load_bytes_if<16>(c < part.end, raw[k].word", "load_bytes_if<16>(c <= part.end, raw[k].word"),
+    ("one element past the row", "row_access.cuh", "load_bytes_if<X::size>(c + i < end,", "load_bytes_if<X::size>(c + i <= end,"),
+    ("one element past the row is written", "row_access.cuh", "load_bytes_if<X::size>(c < end, raw[i].word", "load_bytes_if<X::size>(c <= end, raw[i].word"),
+    ("an aligned vector before the row", "row_access.cuh", "return c >= skew && c +", "return c +"),
+    ("an aligned vector past the row", "row_access.cuh", "(skew > 0 ? 2 * N : N) <= end + skew", "N <= end + skew"),
+    ("vectors of the row's edge are not loaded", "row_access.cuh", "if (!is_inside(c)) load_elements(c, two[j].word);\n                else pick", "pick"),
+    ("elements past the row are measured", "row_access.cuh", "                    if (c + i < end) visit(", "                    visit("),
+    ("skew by 8 bytes", "vector.cuh", "bytes & 8 ? word[i + 2] : word[i]", "word[i]"),
+    ("skew by 4 bytes", "vector.cuh", "bytes & 4 ? word[i + 1] : word[i]", "word[i]"),
+    ("skew by 2 bytes", "vector.cuh", "8 * (bytes & 2)", "8 * (bytes & 1)"),
+    ("rows as if without gaps", "row_access.cuh", "x(args.x + (place.row * args.x_stride + first)", "x(args.x + (place.row * args.channels + first)"),
     ("output at the input's stride", "rows.cuh", "(place.row * args.y_stride + first)", "(place.row * args.x_stride + first)"),
     ("output offset in 32 bits", "rows.cuh", "args.y + (place.row * args.y_stride + first) * size_of(args.y_type)", "args.y + u32((u32(place.row) * u32(args.y_stride) + first) * size_of(args.y_type))"),
     ("offset of an element in 32 bits", "elements.cuh", "return {row * args.x_stride + column,", "return {u32(row * args.x_stride + column),"),
-    ("lane of the row", "rows.cuh", "thread_index() & (args.threads - 1)", "thread_index() & args.threads"),
-    ("rows past the last one are written", "rows.cuh", "row < args.rows};", "true};"),
-    ("x is read before the wait", "rows.cuh", "        wait_for_previous_grid();\n#pragma unroll", "#pragma unroll"),
+    ("lane of the row", "row_access.cuh", "thread_index() & (args.threads - 1)", "thread_index() & args.threads"),
+    ("rows past the last one are written", "row_access.cuh", "row < args.rows};", "true};"),
+    ("x is read before the wait", "row_access.cuh", "        wait_for_previous_grid();\n        row.load", "        row.load"),
     ("reread without the wait", "rows.cuh", "    wait_for_previous_grid();\n    Group", "    Group"),
-    ("operands past the row are fetched", "rows.cuh", "            if (c >= end) break;\n            prefetch_operand", "            prefetch_operand"),
-    ("steps of elements", "rows.cuh", "c += step / N", "c += step"),
-    ("weights do not move on", "rows.cuh", "if (EARLY_WEIGHT) weight[k - turn] = weight[k];", ""),
-    ("operands of the first segment", "rows.cuh", "finish<X, 1>(function, raw.word, weight, bias", "finish<X, 1>(function, raw.word, FromMemory<1>{args.weight, c, args.weight_type}, bias"),
+    ("operands past the row are fetched", "row_access.cuh", "c < end; c += step)", "c < end + step; c += step)"),
+    ("weights past the row are loaded", "row_access.cuh", "if (c < end) load_head(", "load_head("),
+    ("steps of elements", "row_access.cuh", "from += ELEMENTS * threads", "from += threads"),
+    ("elements do not move on", "row_access.cuh", "raw[i - TURN] = raw[i];", ";"),
+    ("vectors do not move on", "row_access.cuh", "raw[k - TURN] = raw[k];", ";"),
+    ("weights do not move on", "row_access.cuh", "head[i - k] = head[i];", ";"),
+    ("operands of the first segment", "row_access.cuh", "const OperandsInMemory<1> operands{first + c, nullptr};", "const OperandsInMemory<1> operands{c, nullptr};"),
     ("cluster does not wait for its peers", "rows.cuh", "    cluster_arrive();\n    cluster_wait();\n", "    cluster_arrive();\n"),
     ("a block leaves while it is read", "rows.cuh", "    cluster_wait();\n}", "}"),
     ("segments counted wrong", "rows.cuh", "return left < segment ? left : segment;", "return segment;"),
@@ -45,15 +56,19 @@ BREAKS = [
     ("variance about the wrong mean", "layer_norm.cu", "multiply_add(-moments[0], rest, moments[1])", "moments[1]"),
     ("mean in one number", "layer_norm.cu", "bias = -row.rest * rstd;", "bias = 0.0f;"),
     ("eps missing", "rms_norm.cu", "args.parameter[1], args.parameter[0])", "args.parameter[1], 0.0f)"),
-    ("chunk of f32 weights", "pipeline.cuh", "if (i > 0 && memory.type == F32) return memory.chunk(i);", ""),
-    ("chunk of 16-bit weights", "pipeline.cuh", "const u32 from = i * CHUNK<N> / 2 + j;", "const u32 from = j;"),
-    ("weight offset missing", "pipeline.cuh", "w[i] += args.weight_offset;", "w[i] += 0.0f;"),
-    ("bias instead of weight type", "pipeline.cuh", "widen_operand(b, bias, args.bias_type)", "widen_operand(b, bias, args.weight_type)"),
+    ("chunk of f32 weights", "pipeline.cuh", "if (!head || (i > 0 && args.weight_type == F32)) {", "if (!head) {"),
+    ("chunk of 16-bit weights", "pipeline.cuh", "i / 2 + j < 4 ? head[i / 2 + j] : 0", "head[j]"),
+    ("weight offset missing", "pipeline.cuh", "as_bits(as_float(weight[i]) + args.weight_offset)", "as_bits(as_float(weight[i]))"),
+    ("bias of the weight's type", "pipeline.cuh", "widen_operand(bias, args.bias_type, -0.0f)", "widen_operand(bias, args.weight_type, -0.0f)"),
+    ("operands overwritten before they are read", "pipeline.cuh", "for (u32 i = N; i-- > 0;) {", "for (u32 i = 0; i < N; ++i) {"),
     ("halves swapped", "vector.cuh", "pack_bf16(value[2 * i], high)", "pack_bf16(high, value[2 * i])"),
     ("upper half of bf16", "vector.cuh", "pair & 0xffff0000u", "pair"),
-    ("one item too few", "elements.cuh", "u32(more) / u32(step) + 1", "u32(more) / u32(step)"),
+    ("one item too few", "elements.cuh", "if (first + i * at.step >= at.left) break;", "if (first + i * at.step + 1 >= at.left) break;"),
+    ("one item too many", "elements.cuh", "load_bytes_if<N * X::size>(i * at.step < at.left,", "load_bytes_if<N * X::size>(i * at.step <= at.left,"),
+    ("items do not move on", "elements.cuh", "raw[i - TURN<N>] = raw[i];", ";"),
+    ("block of the wrong column", "elements.cuh", "block - row_block * args.column_blocks", "block - row_block"),
     ("tail missing", "elements.cuh", "last < args.channels)", "last + 1 < args.channels)"),
-    ("columns past the row", "elements.cuh", "column < args.channels ? items_left(row, rows, args.rows) : 0", "items_left(row, rows, args.rows)"),
+    ("columns past the row", "elements.cuh", "column < args.channels ? args.rows : 0", "args.rows"),
     ("elements without the wait", "elements.cuh", "    wait_for_previous_grid();\n", ""),
     ("no clamp", "dyisru.cu", "max_nan(min_nan(x * prescale, 0x1p60f), -0x1p60f)", "x * prescale"),
     ("no Newton step", "dyisru.cu", "multiply_add(z, scaled, z * (scaled * 0.5f * fault))", "z * scaled"),
@@ -79,17 +94,22 @@ def test_program():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="those whose description has this word")
-    only = parser.parse_args().only
+    parser.add_argument("--check", action="store_true", help="only see whether the lines are there")
+    arguments = parser.parse_args()
+    chosen = [entry for entry in BREAKS if arguments.only in entry[0]]
+    for what, name, old, _ in chosen:
+        count = (ROOT / "kernels" / name).read_text().count(old)
+        if count != 1:
+            sys.exit(f"{what}: {name} has {count} times {old!r}")
+    if arguments.check:
+        return print(f"all {len(chosen)} lines to be broken are there")
     program = test_program()
     passed = []
-    chosen = [entry for entry in BREAKS if only in entry[0]]
     for what, name, old, new in chosen:
         with tempfile.TemporaryDirectory() as folder:
             kernels = pathlib.Path(folder) / "kernels"
             shutil.copytree(ROOT / "kernels", kernels, ignore=shutil.ignore_patterns("ptx"))
             text = (kernels / name).read_text()
-            if text.count(old) != 1:
-                sys.exit(f"{what}: {name} has {text.count(old)} times {old!r}")
             (kernels / name).write_text(text.replace(old, new))
             environment = {
                 **os.environ,

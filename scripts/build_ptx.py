@@ -81,9 +81,9 @@ class Nvrtc:
 
 
 def strip(ptx):
-    """Without comments and empty lines: a third of the size, and no build numbers in it."""
+    """Without comments, empty lines and indentation: a third of the size, and no build numbers."""
     ptx = re.sub(r"//[^\n]*", "", ptx)
-    lines = (line.rstrip() for line in ptx.splitlines())
+    lines = (re.sub(r"\s+", " ", line.strip()) for line in ptx.splitlines())
     return "\n".join(line for line in lines if line) + "\n"
 
 

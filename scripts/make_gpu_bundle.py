@@ -2,13 +2,15 @@
 """Makes target/gpu-bundle: what a machine with a GPU, but without Rust and network, needs to test
 and measure the CUDA kernels.
 
-    python3 scripts/make_gpu_bundle.py
-    # there:
+    python3 scripts/make_gpu_bundle.py [--package NAME==VERSION]
+    # there, with PyTorch for the peers:
     python3 gpu-bundle/run.py --output results
 
-The programs are built for this machine's architecture and C library.
+The programs are built for this machine's architecture and C library. Peers that are small and pure
+Python come along; others are measured where that machine has them, or with --package.
 """
 
+import argparse
 import json
 import pathlib
 import shutil
@@ -17,19 +19,18 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "target" / "gpu-bundle"
-PEERS = ["liger-kernel==0.8.5"]
+# What they import is there with PyTorch; quack's nvidia-cutlass-dsl may not be.
+PACKAGES = ["liger-kernel==0.8.5", "quack-kernels==0.6.5"]
 
 
-def build(kind, name):
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def executable(kind, name):
     """Builds a test or bench program; gives its path."""
-    done = subprocess.run(
-        ["cargo", kind, "--features", "cuda", f"--{kind}", name, "--no-run", "--message-format=json"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for line in done.stdout.splitlines():
+    built = run("cargo", kind, "-p", "dynorm", "--features", "cuda,capi", f"--{kind}", name, "--no-run", "--message-format=json")
+    for line in built.splitlines():
         message = json.loads(line)
         if message.get("executable") and message["target"]["name"] == name:
             return message["executable"]
@@ -37,16 +38,27 @@ def build(kind, name):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--package", action="append", default=[], help="another wheel, without what it needs")
+    parser.add_argument("--no-packages", action="store_true", help="no peers: only what is built here")
+    arguments = parser.parse_args()
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir(parents=True)
-    shutil.copy(build("test", "cuda_device"), BUNDLE / "cuda_device")
-    shutil.copy(build("bench", "cuda"), BUNDLE / "cuda_bench")
-    for script in (ROOT / "scripts" / "gpu").glob("*.py"):
+    shutil.copy(executable("test", "cuda_device"), BUNDLE / "cuda_device")
+    shutil.copy(executable("bench", "cuda"), BUNDLE / "cuda_bench")
+    run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--features", "capi,cuda", "--crate-type", "cdylib,staticlib")
+    shutil.copy(ROOT / "target" / "release" / "libdynorm.so", BUNDLE)
+    source = ROOT / "scripts" / "gpu" / "c_call.c"
+    run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", source, "-o", BUNDLE / "c_call",
+        "-L", BUNDLE, "-ldynorm", "-ldl")  # fmt: skip
+    for script in [*(ROOT / "scripts" / "gpu").glob("*.py"), ROOT / "examples" / "python" / "dynorm.py"]:
         shutil.copy(script, BUNDLE)
-    # Pure Python: what it imports is there with PyTorch.
-    wheels = BUNDLE / "wheels"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", wheels, *PEERS]
-    subprocess.run(command, check=True)
+    packages = [] if arguments.no_packages else [*PACKAGES, *arguments.package]
+    if packages:
+        # Unpacked: some read their own files.
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", BUNDLE / "packages", *packages)
+    for program in ("cuda_device", "cuda_bench", "libdynorm.so", "c_call"):
+        run("strip", "--strip-debug", BUNDLE / program)
     size = sum(file.stat().st_size for file in BUNDLE.rglob("*") if file.is_file())
     print(f"{BUNDLE.relative_to(ROOT)}: {size / 1e6:.1f} MB; run: python3 run.py")
 

@@ -3,13 +3,16 @@
 //! wide rows: for the emulator, which `tests/cuda_host.rs` builds.
 
 mod cuda_common;
+#[path = "cuda_common/exhaustive.rs"]
+mod exhaustive;
 #[path = "cuda_common/gpu.rs"]
 mod gpu;
 
 use cuda_common::case::{Case, Numbers, Tensors};
 use dynorm::cuda::{DeviceRows, Forward};
 use dynorm::{ElementType, Error, Norm, bf16};
-use gpu::{Gpu, Memory};
+use exhaustive::{Inputs, Rounded};
+use gpu::Gpu;
 
 const TYPES: [ElementType; 3] = ElementType::ALL;
 
@@ -19,6 +22,7 @@ const ULP: f64 = 4.0;
 /// Runs `launch` with the case's call on copies of its tensors; checks the result and gives its
 /// bits.
 fn run_with(
+    gpu: &Gpu,
     case: Case,
     value: impl FnMut(usize, usize) -> f64,
     ulp: f64,
@@ -32,15 +36,15 @@ fn run_with(
         .zip(&mut addresses)
         .map(|(buffer, address)| {
             let (bytes, start) = buffer?.with_guards();
-            let copy = Memory::from(bytes);
-            *address = copy.address + start as u64;
+            let copy = gpu.lab.upload(bytes).unwrap();
+            *address = copy.address() + start as u64;
             Some(copy)
         })
         .collect();
     launch(tensors.forward_at(addresses));
     for (buffer, copy) in tensors.buffers().into_iter().zip(&copies) {
         if let (Some(buffer), Some(copy)) = (buffer, copy) {
-            copy.read(0, buffer.with_guards().0);
+            copy.read(0, buffer.with_guards().0).unwrap();
         }
     }
     tensors.check(ulp);
@@ -50,6 +54,7 @@ fn run_with(
 fn run(gpu: &Gpu, case: Case) -> Vec<u32> {
     let mut numbers = Numbers::new(case.channels as u64);
     run_with(
+        gpu,
         case,
         |_, _| 1.5 * numbers.normal() + 0.25,
         ULP,
@@ -60,9 +65,14 @@ fn run(gpu: &Gpu, case: Case) -> Vec<u32> {
     )
 }
 
+/// Whether this runs where much is too much.
+fn small() -> bool {
+    std::env::var_os("DYNORM_TEST_SMALL").is_some()
+}
+
 /// Those of `widths` that are not too much where this runs.
 fn feasible(widths: &[usize]) -> impl Iterator<Item = usize> {
-    let most = if std::env::var_os("DYNORM_TEST_SMALL").is_some() { 600 } else { usize::MAX };
+    let most = if small() { 600 } else { usize::MAX };
     widths.iter().copied().filter(move |&channels| channels <= most)
 }
 
@@ -123,9 +133,9 @@ fn captured_into_a_graph_and_replayed() {
             for programmatic in [false, true] {
                 let mut numbers = Numbers::new(case.channels as u64);
                 let value = |_, _| 1.5 * numbers.normal() + 0.25;
-                let replayed = run_with(case, value, ULP, |call| {
+                let replayed = run_with(&gpu, case, value, ULP, |call| {
                     let call = call.programmatic(programmatic);
-                    let graph = gpu.capture(|gpu| (0..4).for_each(|_| gpu.launch(&call)));
+                    let graph = gpu.capture(|| (0..4).for_each(|_| gpu.launch(&call)));
                     gpu.replay(&graph);
                     gpu.replay(&graph);
                     gpu.synchronize();
@@ -143,13 +153,13 @@ fn programmatic_launches_wait_for_one_another() {
     for norm in Norm::DEFAULTS {
         let bytes: Vec<u8> = (0..64 << 10).map(|i| (i * 37 % 120) as u8).collect();
         let [plain, programmatic] = [false, true].map(|programmatic| {
-            let memory = Memory::from(&bytes);
-            let rows = DeviceRows::new(memory.address, TYPES[2], 8, 4096).unwrap();
+            let memory = gpu.lab.upload(&bytes).unwrap();
+            let rows = DeviceRows::new(memory.address(), TYPES[2], 8, 4096).unwrap();
             let call = Forward::new(norm, rows, rows).programmatic(programmatic);
             (0..50).for_each(|_| gpu.launch(&call));
             gpu.synchronize();
             let mut result = vec![0; bytes.len()];
-            memory.read(0, &mut result);
+            memory.read(0, &mut result).unwrap();
             result
         });
         assert_eq!(plain, programmatic, "{norm:?}");
@@ -162,6 +172,7 @@ fn fast_tanh_is_within_its_word() {
     let case = Case::new(Norm::DyT { alpha: 0.7 }, TYPES[0], TYPES[0], 3, 100_000);
     let mut numbers = Numbers::new(5);
     run_with(
+        &gpu,
         case,
         |_, _| 2.0 * numbers.normal(),
         2.0_f64.powi(23 - 11) + ULP,
@@ -172,30 +183,69 @@ fn fast_tanh_is_within_its_word() {
     );
 }
 
+/// Prints what it finds, a line a function.
+#[test]
+#[ignore = "2^32 inputs a function: minutes, on a device"]
+fn exhaustive_over_every_f32() {
+    let Some(gpu) = Gpu::open() else { return };
+    let (dyt, isru) = (|alpha| Norm::DyT { alpha }, |beta| Norm::DyIsru { beta, scale: 1.0 });
+    // The function, whether its tanh is fast, and the most that it may err in f32, in ulp.
+    let fast = 2.0_f64.powi(23 - 10);
+    for (norm, fast_tanh, most) in [
+        (dyt(1.0), false, 2.5),
+        (dyt(0.2), false, 2.5),
+        (Norm::Derf { alpha: 1.0, shift: 0.0 }, false, 2.5),
+        (isru(1.0), false, 2.5),
+        (isru(1e-6), false, 2.5),
+        (dyt(1.0), true, fast),
+        (dyt(0.2), true, fast),
+    ] {
+        let inputs = if small() { Inputs::FEW } else { Inputs::ALL };
+        let found = exhaustive::run(&gpu, norm, fast_tanh, inputs);
+        let rounded = |element: &str, Rounded { ulp, differing }: Rounded| {
+            format!("\"{element}_ulp\":{ulp:.4},\"{element}_differing\":{differing}")
+        };
+        println!(
+            "{{\"kind\":\"exhaustive\",\"norm\":\"{norm:?}\",\"fast_tanh\":{fast_tanh},\"inputs\":{},\
+             \"f32_ulp\":{:.3},\"at\":\"{:e}\",\"relative\":{:e},{},{}}}",
+            inputs.count,
+            found.ulp,
+            found.at,
+            found.relative,
+            rounded("f16", found.f16),
+            rounded("bf16", found.bf16),
+        );
+        assert!(found.ulp <= most, "{norm:?}: {found:?}");
+        // 2^-11 of the value is an eighth of bf16's ulp.
+        let most = if fast_tanh { 0.625 } else { 0.5 + most * 2.0_f64.powi(-16) };
+        assert!(found.bf16.ulp <= most, "{norm:?}: {found:?}");
+    }
+}
+
 #[test]
 fn more_than_two_to_the_32_elements() {
     let Some(gpu) = Gpu::open() else { return };
     let (rows, channels) = ((1 << 20) + 3, 4096);
     let bytes = rows * channels * 2;
-    if gpu.free_memory() < bytes + (1 << 30) {
+    if gpu.lab.free_memory().unwrap() < bytes + (1 << 30) {
         eprintln!("skipped: {bytes} bytes of device memory are needed");
         return;
     }
-    let memory = Memory::new(bytes);
+    let memory = gpu.lab.memory(bytes).unwrap();
     for norm in Norm::DEFAULTS {
-        memory.fill(0);
+        memory.fill(0).unwrap();
         let row: Vec<u8> =
             (0..channels).flat_map(|i| bf16::from_f32(i as f32 / 512.0).to_le_bytes()).collect();
         let places = [0, 1, rows / 2, rows - 1];
         for place in places {
-            memory.write(place * channels * 2, &row);
+            memory.write(place * channels * 2, &row).unwrap();
         }
-        let all = DeviceRows::new(memory.address, TYPES[2], rows, channels).unwrap();
+        let all = DeviceRows::new(memory.address(), TYPES[2], rows, channels).unwrap();
         gpu.launch(&Forward::new(norm, all, all));
         gpu.synchronize();
         let read = |place: usize| {
             let mut row = vec![0; row.len()];
-            memory.read(place * channels * 2, &mut row);
+            memory.read(place * channels * 2, &mut row).unwrap();
             row
         };
         let first = read(0);
@@ -212,8 +262,9 @@ fn host_memory_is_refused() {
     let mut host = [0_f32; 64];
     let rows = DeviceRows::new(host.as_mut_ptr() as u64, TYPES[0], 1, 64).unwrap();
     // SAFETY: it is refused, or the device can read the host's memory.
-    let launched =
-        unsafe { Forward::new(Norm::DEFAULTS[0], rows, rows).launch(&gpu.device, gpu.stream()) };
+    let launched = unsafe {
+        Forward::new(Norm::DEFAULTS[0], rows, rows).launch(&gpu.device, gpu.lab.stream())
+    };
     gpu.synchronize();
     assert!(matches!(launched, Ok(()) | Err(Error::NotDeviceMemory { what: "input", .. })));
 }

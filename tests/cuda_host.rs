@@ -11,6 +11,8 @@ mod capi;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;
+#[path = "cuda_host/library.rs"]
+mod library;
 
 use cuda_common::case::{Case, Numbers, Tensors, half_ulp};
 use dynorm::cuda::{Device, DeviceRows, Forward};
@@ -109,7 +111,7 @@ fn the_same_bits_at_any_alignment_and_stride() {
     let device = device();
     for norm in Norm::DEFAULTS {
         for (x, y) in [(TYPES[0], TYPES[2]), (TYPES[1], TYPES[1]), (TYPES[2], TYPES[0])] {
-            for channels in [24, 136, 1024, 3000] {
+            for channels in [24, 33, 136, 1001, 1024, 3000] {
                 let aligned = Case {
                     weight: Some(TYPES[0]),
                     bias: Some(TYPES[2]),
@@ -126,6 +128,9 @@ fn the_same_bits_at_any_alignment_and_stride() {
                         assert_eq!(run(&mut emulator, &device, case), bits, "{case:?}");
                     }
                 }
+                // Rows that are each aligned in another way, and rows that are all aligned.
+                let padded = Case { padding: [3, 16], ..aligned };
+                assert_eq!(run(&mut emulator, &device, padded), bits, "{padded:?}");
                 let padded = Case { padding: [8, 16], ..aligned };
                 assert_eq!(run(&mut emulator, &device, padded), bits, "{padded:?}");
             }

@@ -1,6 +1,7 @@
 //! `dynorm compare`: checks every function on real activations, times it, and shows both.
 
 use crate::{
+    gpu::Gpu,
     load::{self, Activations, Layer},
     params, report,
     results::{Input, LayerInfo, Machine, Parameters, Results},
@@ -40,6 +41,9 @@ pub struct Args {
     /// Instruction set. Default: the one that `dynorm info` shows
     #[arg(long, value_name = "NAME", value_parser = isa)]
     isa: Option<Isa>,
+    /// Leave the GPU out. Without this, the first that the CUDA driver shows is compared too
+    #[arg(long)]
+    no_gpu: bool,
 }
 
 fn element_type(name: &str) -> Result<ElementType> {
@@ -76,10 +80,11 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&results)?);
     } else {
-        println!("{}", results.machine.in_words());
+        println!("{}", results.machine.in_words().join("\n"));
         println!("{}\n", results.input.in_words());
         print!("{}", table::comparison(&results).to_text());
-        println!("\n{}", table::LEGEND.join("\n"));
+        println!();
+        table::legend(&results).for_each(|line| println!("{line}"));
         if results.quick {
             println!("--quick: the speeds mean little.");
         }
@@ -94,9 +99,11 @@ pub fn run(args: &Args) -> Result<bool> {
 fn compare(args: &Args, norms: &[Norm], activations: &Activations) -> Result<Results> {
     let caches = dynorm::cpu::cache_sizes();
     let isa = args.isa.map_or_else(Isa::current, Ok)?;
+    let gpu = if args.no_gpu { Err("--no-gpu was given".to_owned()) } else { Gpu::open() };
     let plan = Plan {
         isa,
         caches,
+        gpu: gpu.as_ref().ok(),
         norms,
         types: &args.types,
         quick: args.quick,
@@ -107,7 +114,7 @@ fn compare(args: &Args, norms: &[Norm], activations: &Activations) -> Result<Res
         version: env!("CARGO_PKG_VERSION"),
         quick: args.quick,
         ok: false,
-        machine: Machine::new(isa, caches, work.threads),
+        machine: Machine::new(isa, caches, work.threads, gpu.map(|gpu| gpu.info().clone())),
         input: input(activations),
         parameters: parameters(norms, activations),
         checks: work.checks,

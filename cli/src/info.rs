@@ -1,8 +1,8 @@
 //! `dynorm info`: the processor, and the implementation that is chosen on it.
 
-use crate::results::Machine;
+use crate::{gpu, table};
 use anyhow::Result;
-use dynorm::Isa;
+use dynorm::{Isa, cpu::CacheSizes};
 use std::{env, thread};
 
 /// Prints what the library sees and chooses.
@@ -13,14 +13,16 @@ pub fn run() -> Result<()> {
         Err(_) => "detected; the environment variable DYNORM_ISA overrides it".to_owned(),
     };
     let available: Vec<&str> = Isa::available().map(Isa::name).collect();
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let machine = Machine::new(chosen, dynorm::cpu::cache_sizes(), threads);
-    println!("processor        {}", machine.processor);
+    let CacheSizes { l1d, l2, l3, .. } = dynorm::cpu::cache_sizes();
+    println!("processor        {}", processor());
     println!("features         {}", features().join(" "));
     println!("implementation   {} ({why})", chosen.name());
     println!("available        {}", available.join(" "));
-    println!("caches           {}", machine.caches());
-    println!("threads          {}", machine.threads);
+    println!("caches           {}", table::caches([l1d, l2, l3]));
+    println!("threads          {}", thread::available_parallelism().map_or(1, usize::from));
+    for line in gpu::describe() {
+        println!("GPU              {line}");
+    }
     Ok(())
 }
 

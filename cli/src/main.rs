@@ -1,16 +1,22 @@
 //! `dynorm`: what RMSNorm, LayerNorm and their element-wise counterparts give and cost on this
 //! machine, on real activations.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod buffer;
 mod check;
 mod compare;
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(not(feature = "cuda"))]
+#[path = "gpu_missing.rs"]
+mod gpu;
 mod info;
 mod load;
 mod measure;
 mod number;
 mod params;
+mod place;
 mod plot;
 mod report;
 mod results;
@@ -34,7 +40,8 @@ enum Command {
     /// Checks every function on real activations against f64, and times it beside a copy of
     /// the same bytes. Exit status 1 if a result is wrong.
     Compare(compare::Args),
-    /// Says which processor this is and which implementation the library chooses on it.
+    /// Says which processor and GPU this machine has, which implementation the library chooses on
+    /// the one, and whether its kernels load on the other.
     Info,
 }
 

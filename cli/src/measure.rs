@@ -115,18 +115,35 @@ pub fn speed<T: Number>(
         Some(pool) => pool.install(|| call.run(y, true))?,
         None => call.run(y, false)?,
     }
+    let copies = COPIES.each_ref().map(|copy| copy.name);
+    Ok(summary(call, &rounds, &copies, Some(threads), memory, repeats(y, checked)))
+}
+
+/// Whether every row of `y` has the bits that `checked`, which the input repeats, has there.
+pub fn repeats<T: Number>(y: &[T], checked: &[T]) -> bool {
     let same =
         |a: &[T], b: &[T]| bytemuck::cast_slice::<T, u8>(a) == bytemuck::cast_slice::<T, u8>(b);
-    let same_bits = y.chunks(checked.len()).all(|tile| same(tile, &checked[..tile.len()]));
+    y.chunks(checked.len()).all(|tile| same(tile, &checked[..tile.len()]))
+}
 
+/// What the rounds of `call` say; `copies` are the names of the ways to copy.
+pub fn summary<T: Number>(
+    call: &Call<T>,
+    rounds: &[Round],
+    copies: &[&'static str],
+    threads: Option<usize>,
+    memory: &'static str,
+    same_bits: bool,
+) -> Speed {
     let traffic = 2 * size_of_val(call.x);
     let median =
         |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect()).median;
     let seconds = median(&|round| round.call);
-    let copies = COPIES.iter().enumerate();
-    let most_often =
-        copies.max_by_key(|(i, _)| rounds.iter().filter(|round| round.best == *i).count());
-    Ok(Speed {
+    let most_often = copies
+        .iter()
+        .enumerate()
+        .max_by_key(|(i, _)| rounds.iter().filter(|round| round.best == *i).count());
+    Speed {
         function: call.norm.name(),
         element: T::TYPE.name(),
         threads,
@@ -136,17 +153,20 @@ pub fn speed<T: Number>(
         ps_per_element: seconds * 1e12 / call.x.len() as f64,
         gb_per_s: traffic as f64 / seconds / 1e9,
         copy_gb_per_s: traffic as f64 / median(&|round| round.copy) / 1e9,
-        copy: most_often.map_or("", |(_, copy)| copy.name),
+        copy: most_often.map_or("", |(_, copy)| copy),
         copy_share: Spread::of(rounds.iter().map(|round| round.copy / round.call).collect()),
         same_bits,
-    })
+    }
 }
 
-/// One round: seconds of a call, seconds of the best copy, and which that was.
-struct Round {
-    call: f64,
-    copy: f64,
-    best: usize,
+/// One round.
+pub struct Round {
+    /// Seconds of a call.
+    pub call: f64,
+    /// Seconds of the best copy.
+    pub copy: f64,
+    /// Which copy that was.
+    pub best: usize,
 }
 
 fn rounds<T: Number>(

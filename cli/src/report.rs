@@ -59,14 +59,13 @@ pub fn page(results: &Results, norms: &[Norm], activations: &Activations) -> Res
 </html>
 ",
         css = include_str!("report.css"),
-        machine = escape(&results.machine.in_words()),
+        machine = results.machine.in_words().map(|line| escape(&line)).join("<br>"),
         input = escape(&results.input.in_words()),
         version = results.version,
         comparison = html(&table::comparison(results)),
-        legend = table::LEGEND.map(|line| format!("<p class=note>{}</p>", escape(line))).join(
-            "
-"
-        ),
+        legend = table::legend(results)
+            .map(|line| format!("<p class=note>{}</p>\n", escape(line)))
+            .collect::<String>(),
         throughput = throughput(results)?,
         shapes = shapes(norms, activations)?,
         layers = html(&table::layers(&results.input)),
@@ -93,7 +92,7 @@ fn throughput(results: &Results) -> Result<String> {
             dashed,
             points: plot
                 .iter()
-                .filter(|speed| (speed.threads == 1) == single)
+                .filter(|speed| (speed.threads == Some(1)) == single)
                 .map(|speed| {
                     (speed.bytes as f64, if dashed { speed.copy_gb_per_s } else { speed.gb_per_s })
                 })

@@ -33,10 +33,10 @@ impl Results {
         let inaccurate = self.checks.iter().filter(|check| !check.ok).map(|check| {
             let weighted = if check.weighted { " with weight" } else { "" };
             format!(
-                "{} {} on {} thread(s){weighted}: {:.3} ulp, {:.3} allowed, at {}",
+                "{} {} on {}{weighted}: {:.3} ulp, {:.3} allowed, at {}",
                 check.function,
                 check.element,
-                check.threads,
+                place(check.threads),
                 check.worst_ulp,
                 check.limit_ulp,
                 check.place
@@ -45,12 +45,20 @@ impl Results {
         let measured = self.speed.iter().chain(&self.sweep);
         let differing = measured.filter(|speed| !speed.same_bits).map(|speed| {
             format!(
-                "{} {} on {} thread(s), {} rows: other bits than the same rows in a small call",
-                speed.function, speed.element, speed.threads, speed.rows
+                "{} {} on {}, {} rows: other bits than the same rows in a small call",
+                speed.function,
+                speed.element,
+                place(speed.threads),
+                speed.rows
             )
         });
         inaccurate.chain(differing).collect()
     }
+}
+
+/// Where it ran, in words.
+fn place(threads: Option<usize>) -> String {
+    threads.map_or_else(|| "the GPU".to_owned(), |threads| format!("{threads} thread(s)"))
 }
 
 /// The machine and the implementation.
@@ -68,24 +76,48 @@ pub struct Machine {
     pub l2: usize,
     /// Bytes of the L3 cache; 0 if unknown.
     pub l3: usize,
+    /// The GPU; `null` without one.
+    pub gpu: Option<GpuInfo>,
+    /// Why there is no GPU; `null` with one.
+    pub no_gpu: Option<String>,
+}
+
+/// A GPU.
+#[derive(Clone, Serialize)]
+pub struct GpuInfo {
+    /// Its name.
+    pub name: String,
+    /// Its compute capability.
+    pub capability: String,
+    /// The driver and the CUDA version that it supports.
+    pub driver: String,
+    /// Bytes of its L2 cache.
+    pub l2: usize,
 }
 
 impl Machine {
-    /// This machine.
-    pub fn new(isa: Isa, caches: CacheSizes, threads: usize) -> Self {
+    /// This machine, with its GPU or why there is none.
+    pub fn new(isa: Isa, caches: CacheSizes, threads: usize, gpu: Result<GpuInfo, String>) -> Self {
         let CacheSizes { l1d, l2, l3, .. } = caches;
-        Self { processor: info::processor(), isa: isa.name(), threads, l1d, l2, l3 }
+        let (gpu, no_gpu) = match gpu {
+            Ok(gpu) => (Some(gpu), None),
+            Err(why) => (None, Some(why)),
+        };
+        Self { processor: info::processor(), isa: isa.name(), threads, l1d, l2, l3, gpu, no_gpu }
     }
 
-    /// One line.
-    pub fn in_words(&self) -> String {
-        format!("{}: {}, {} threads, {}", self.processor, self.isa, self.threads, self.caches())
-    }
-
-    /// The caches' sizes.
-    pub fn caches(&self) -> String {
-        let size = |bytes| if bytes > 0 { table::bytes(bytes) } else { "unknown".to_owned() };
-        format!("L1d {}, L2 {}, L3 {}", size(self.l1d), size(self.l2), size(self.l3))
+    /// A line for the processor and one for the GPU.
+    pub fn in_words(&self) -> [String; 2] {
+        let Self { processor, isa, threads, l1d, l2, l3, .. } = self;
+        let caches = table::caches([*l1d, *l2, *l3]);
+        let gpu = match &self.gpu {
+            Some(GpuInfo { name, capability, driver, l2 }) => {
+                let l2 = table::bytes(*l2);
+                format!("{name}: compute capability {capability}, driver {driver}, L2 {l2}")
+            }
+            None => format!("no GPU: {}", self.no_gpu.as_deref().unwrap_or_default()),
+        };
+        [format!("{processor}: {isa}, {threads} threads, {caches}"), gpu]
     }
 }
 
@@ -145,8 +177,8 @@ pub struct Check {
     /// The element type of input, weight and output.
     #[serde(rename = "type")]
     pub element: &'static str,
-    /// 1, or the number of the parallel runs.
-    pub threads: usize,
+    /// 1, or the number of the parallel runs; `null` on the GPU.
+    pub threads: Option<usize>,
     /// Whether the layer's weight was applied; else it is the function alone.
     pub weighted: bool,
     /// The largest error in ulps of the element type; for RMSNorm and LayerNorm, elements
@@ -168,8 +200,8 @@ pub struct Speed {
     /// The element type of input, weight and output.
     #[serde(rename = "type")]
     pub element: &'static str,
-    /// 1, or the number of the parallel runs.
-    pub threads: usize,
+    /// 1, or the number of the parallel runs; `null` on the GPU.
+    pub threads: Option<usize>,
     /// What the size is meant to fit: `L2` or `DRAM`; empty in the sweep.
     pub memory: &'static str,
     /// Rows of the call.
@@ -221,7 +253,7 @@ mod tests {
         let check = |ok| Check {
             function: "dyt",
             element: "f32",
-            threads: 1,
+            threads: Some(1),
             weighted: true,
             worst_ulp: 9.0,
             limit_ulp: 7.0,
@@ -231,7 +263,7 @@ mod tests {
         let speed = |same_bits| Speed {
             function: "derf",
             element: "bf16",
-            threads: 2,
+            threads: None,
             memory: "L2",
             rows: 5,
             bytes: 1,
@@ -247,7 +279,7 @@ mod tests {
             version: "",
             quick: true,
             ok: true,
-            machine: Machine::new(Isa::Portable, caches, 1),
+            machine: Machine::new(Isa::Portable, caches, 1, Err(String::new())),
             input: Input { source: String::new(), channels: 1, rows: 1, layers: Vec::new() },
             parameters: Vec::new(),
             checks: vec![check(true)],
@@ -262,7 +294,7 @@ mod tests {
         assert!(
             failures[0].contains("dyt f32 on 1 thread(s) with weight: 9.000 ulp, 7.000 allowed")
         );
-        assert!(failures[1].contains("derf bf16 on 2 thread(s), 5 rows"));
+        assert!(failures[1].contains("derf bf16 on the GPU, 5 rows"));
     }
 
     #[test]

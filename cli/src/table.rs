@@ -2,8 +2,12 @@
 
 use crate::results::{Input, Parameters, Results, Speed};
 
-/// What the columns of [`comparison`] mean.
-pub const LEGEND: [&str; 3] = [
+/// What the columns of [`comparison`] mean, one line each.
+pub fn legend(results: &Results) -> impl Iterator<Item = &'static str> {
+    LEGEND.into_iter().chain(results.machine.gpu.is_some().then_some(GPU_LEGEND))
+}
+
+const LEGEND: [&str; 3] = [
     "error: the largest of the function alone against f64, in ulps of the type; in rms_norm and \
      layer_norm, elements below their row's root mean square count in ulps of that.",
     "ps/element, GB/s: with weight; ideal traffic, each input byte read once and each output byte \
@@ -11,6 +15,10 @@ pub const LEGEND: [&str; 3] = [
     "of copy: speed as a share of the best copy of the same bytes in the same round, median and \
      quartiles.",
 ];
+
+const GPU_LEGEND: &str = "GPU: L2 and DRAM are the device's own; calls and device-to-device copies \
+     are captured into a graph and timed between events; in DRAM they rotate over tensors of more \
+     than four times L2.";
 
 /// Rows of text cells under a head.
 pub struct Table {
@@ -65,7 +73,7 @@ pub fn comparison(results: &Results) -> Table {
         let mut row = vec![
             check.function.to_owned(),
             check.element.to_owned(),
-            check.threads.to_string(),
+            check.threads.map_or_else(|| "GPU".to_owned(), |threads| threads.to_string()),
             format!("{:.3}", check.worst_ulp),
             format!("{:.3}", check.limit_ulp),
         ];
@@ -112,10 +120,17 @@ pub fn parameters(parameters: &[Parameters]) -> Table {
 fn cells(speed: &Speed) -> [String; 3] {
     let share = speed.copy_share;
     [
-        format!("{:.1}", speed.ps_per_element),
+        // A GPU takes less than one.
+        format!("{:.*}", if speed.threads.is_some() { 1 } else { 4 }, speed.ps_per_element),
         format!("{:.1}", speed.gb_per_s),
         format!("{:.2} ({:.2}-{:.2})", share.median, share.low, share.high),
     ]
+}
+
+/// The caches' sizes; 0 is unknown.
+pub fn caches(sizes: [usize; 3]) -> String {
+    let [l1d, l2, l3] = sizes.map(|size| if size > 0 { bytes(size) } else { "unknown".to_owned() });
+    format!("L1d {l1d}, L2 {l2}, L3 {l3}")
 }
 
 /// `bytes` in the largest binary unit that leaves at least 1.

@@ -3,16 +3,18 @@
 use crate::{
     buffer::Buffer,
     check::{self, Expected},
+    gpu::Gpu,
     load::Activations,
-    measure::{self, Call, Effort},
+    measure::{Call, Effort},
     number::Number,
     params,
+    place::Place,
     results::{Check, Speed},
 };
 use anyhow::{Context, Result, ensure};
 use dynorm::{ElementType, Isa, Norm, bf16, cpu::CacheSizes, f16};
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 
 /// What is to be done.
 #[derive(Clone, Copy)]
@@ -21,6 +23,8 @@ pub struct Plan<'a> {
     pub isa: Isa,
     /// The machine's caches, which the sizes follow.
     pub caches: CacheSizes,
+    /// The GPU, where there is one.
+    pub gpu: Option<&'a Gpu>,
     /// The functions; their parameters are chosen from the activations.
     pub norms: &'a [Norm],
     /// The element types of input, weight and output.
@@ -32,20 +36,25 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Every size to time at: what the table calls it (nothing in the sweep), bytes of the
-    /// input, and how long.
-    fn sizes(&self) -> Vec<(&'static str, usize, Effort)> {
+    /// Every size to time at on `place`: what the table calls it (nothing in the sweep), bytes of
+    /// the input, and how long.
+    fn sizes(&self, place: Place) -> Vec<(&'static str, usize, Effort)> {
         let effort = |rounds, seconds| match self.quick {
             true => Effort { rounds: 1, seconds: 1e-5 },
             false => Effort { rounds, seconds },
         };
-        // Input and output fill half of L2 (or of 1 MiB where its size is unknown); and far
-        // more than L3.
-        let l2 = if self.caches.l2 > 0 { self.caches.l2 } else { 1 << 20 };
-        let dram = (2 * self.caches.l3).clamp(64 << 20, 256 << 20);
-        let table = [("L2", l2 / 4), ("DRAM", dram)];
+        let (l2, dram) = match place {
+            Place::Gpu(gpu) => gpu.sizes(),
+            // Input and output fill half of L2 (or of 1 MiB where its size is unknown); and far
+            // more than L3.
+            Place::Thread | Place::Pool(_) => (
+                if self.caches.l2 > 0 { self.caches.l2 / 4 } else { 1 << 18 },
+                (2 * self.caches.l3).clamp(64 << 20, 256 << 20),
+            ),
+        };
+        let table = [("L2", l2), ("DRAM", dram)];
         let mut sizes = table.map(|(memory, bytes)| (memory, bytes, effort(15, 2e-3))).to_vec();
-        if self.sweep {
+        if self.sweep && place.threads().is_some() {
             let doubled = std::iter::successors(Some(8 << 10), |bytes| Some(2 * bytes));
             sizes.extend(
                 doubled
@@ -74,12 +83,15 @@ impl Work {
     pub fn run(plan: Plan, activations: &Activations) -> Result<Self> {
         let pool = ThreadPoolBuilder::new().build().context("cannot start threads")?;
         let threads = pool.current_num_threads();
-        let pools = if threads > 1 { vec![None, Some(&pool)] } else { vec![None] };
-        let steps = plan.types.len() * plan.norms.len() * pools.len() * (2 + plan.sizes().len());
+        let pool = (threads > 1).then_some(Place::Pool(&pool));
+        let places: Vec<_> =
+            [Some(Place::Thread), pool, plan.gpu.map(Place::Gpu)].into_iter().flatten().collect();
+        let steps: usize = places.iter().map(|&place| 2 + plan.sizes(place).len()).sum();
+        let steps = steps * plan.types.len() * plan.norms.len();
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({elapsed})")?;
         let progress = ProgressBar::new(steps as u64).with_style(style);
         let mut worker =
-            Worker { plan, activations, pools, progress, checks: Vec::new(), speed: Vec::new() };
+            Worker { plan, activations, places, progress, checks: Vec::new(), speed: Vec::new() };
         for element in plan.types {
             match element {
                 ElementType::F32 => worker.element_type::<f32>()?,
@@ -113,8 +125,8 @@ struct Case<T> {
 struct Worker<'a> {
     plan: Plan<'a>,
     activations: &'a Activations,
-    /// `None` is the one thread; then the pool, if there is more than one.
-    pools: Vec<Option<&'a ThreadPool>>,
+    /// Where every function is checked and timed; the first is the one thread.
+    places: Vec<Place<'a>>,
     progress: ProgressBar,
     checks: Vec<Check>,
     speed: Vec<Speed>,
@@ -132,8 +144,10 @@ impl Worker<'_> {
 
         let channels = self.activations.channels;
         let elements = |bytes: usize| (bytes / size_of::<T>() / channels).max(1) * channels;
-        let sizes = self.plan.sizes();
-        let largest = sizes.iter().map(|&(_, bytes, _)| elements(bytes)).max().unwrap_or(0);
+        let sizes: Vec<_> =
+            self.places.iter().map(|&place| (place, self.plan.sizes(place))).collect();
+        let bytes = sizes.iter().flat_map(|(_, sizes)| sizes).map(|&(_, bytes, _)| bytes);
+        let largest = bytes.map(elements).max().unwrap_or(0);
         let values: Vec<T> = self.activations.all_values().into_iter().map(T::from_f32).collect();
         let x = Buffer::tiled(&values, largest);
         let mut y = Buffer::poisoned(largest);
@@ -144,19 +158,20 @@ impl Worker<'_> {
             let checked = self.check(&cases)?;
             self.progress.set_message(format!("{} {name}: measuring", norm.name()));
             let Some(all) = cases.last() else { continue };
-            for &(memory, bytes, effort) in &sizes {
-                let len = elements(bytes);
-                let x = &x.slice()[..len];
-                let call = Call {
-                    norm: all.norm,
-                    isa: self.plan.isa,
-                    x,
-                    weight: Some(&all.weight),
-                    channels,
-                };
-                for &pool in &self.pools {
+            for ((place, sizes), own) in sizes.iter().zip(&checked) {
+                // All threads together give the bits that one gives.
+                let checked = if let Place::Pool(_) = place { &checked[0] } else { own };
+                for &(memory, bytes, effort) in sizes {
+                    let len = elements(bytes);
+                    let call = Call {
+                        norm: all.norm,
+                        isa: self.plan.isa,
+                        x: &x.slice()[..len],
+                        weight: Some(&all.weight),
+                        channels,
+                    };
                     let y = &mut y.slice_mut()[..len];
-                    self.speed.push(measure::speed(&call, y, &checked, pool, effort, memory)?);
+                    self.speed.push(place.speed(&call, y, checked, effort, memory)?);
                     self.progress.inc(1);
                 }
             }
@@ -184,43 +199,38 @@ impl Worker<'_> {
         cases
     }
 
-    /// Compares `cases` with the reference, with and without the weight, on one thread and on
-    /// all; gives the last case's result with weight on one thread.
-    fn check<T: Number>(&mut self, cases: &[Case<T>]) -> Result<Vec<T>> {
+    /// Compares `cases` with the reference, with and without the weight, in every place; gives
+    /// the last case's result with weight, by place.
+    fn check<T: Number>(&mut self, cases: &[Case<T>]) -> Result<Vec<Vec<T>>> {
         let channels = self.activations.channels;
-        let mut last = Vec::new();
+        let mut last = vec![Vec::new(); self.places.len()];
         for weighted in [false, true] {
-            let mut worst = vec![(0.0, String::new()); self.pools.len()];
+            let mut worst = vec![(0.0, String::new()); self.places.len()];
             for Case { name, norm, x, weight } in cases {
                 let weight = weighted.then_some(weight.as_slice());
                 let expected = Expected::new(*norm, x, weight, channels);
                 let call = Call { norm: *norm, isa: self.plan.isa, x, weight, channels };
-                for (pool, worst) in self.pools.iter().zip(&mut worst) {
+                for ((place, worst), last) in self.places.iter().zip(&mut worst).zip(&mut last) {
                     let mut y = Buffer::poisoned(x.len());
-                    match pool {
-                        Some(pool) => pool.install(|| call.run(y.slice_mut(), true))?,
-                        None => call.run(y.slice_mut(), false)?,
-                    }
+                    place.run(&call, y.slice_mut())?;
                     let (error, row, channel) = expected.worst_error(y.slice());
                     if error >= worst.0 {
                         *worst = (error, format!("{name}, row {row}, channel {channel}"));
                     }
-                    if pool.is_none() {
-                        last = y.slice().to_vec();
-                    }
+                    *last = y.slice().to_vec();
                 }
             }
-            for (pool, (worst_ulp, place)) in self.pools.iter().zip(worst) {
+            for (place, (worst_ulp, found)) in self.places.iter().zip(worst) {
                 let norm = cases[0].norm;
                 let limit_ulp = check::limit::<T>(norm, weighted);
                 self.checks.push(Check {
                     function: norm.name(),
                     element: T::TYPE.name(),
-                    threads: pool.map_or(1, ThreadPool::current_num_threads),
+                    threads: place.threads(),
                     weighted,
                     worst_ulp,
                     limit_ulp,
-                    place,
+                    place: found,
                     ok: worst_ulp <= limit_ulp,
                 });
                 self.progress.inc(1);

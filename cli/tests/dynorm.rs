@@ -29,7 +29,7 @@ fn refusal(args: &[&str]) -> String {
 /// at both sizes, and all is well.
 #[test]
 fn compare_checks_and_measures_everything() {
-    let output = dynorm(&["compare", "--quick", "--json"]);
+    let output = dynorm(&["compare", "--quick", "--json", "--no-gpu"]);
     let results: Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(results["ok"], true);
     assert_eq!((&results["quick"], &results["input"]["channels"]), (&true.into(), &576.into()));

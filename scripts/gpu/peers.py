@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Times other people's kernels on the shapes of benches/cuda.rs, the same way: calls captured into
-a graph, median of the replays. One JSON line per measurement. Run by run.py.
+a graph, median of the replays; and dynorm through its C interface among them. One JSON line per
+measurement. Run by run.py; peer_calls.py has the peers.
 
-PyTorch eager (`F.rms_norm`, `F.layer_norm`, the formulas) and torch.compile; Liger-Kernel.
+A call whose result is not the function, computed by PyTorch in f64, is not timed.
 """
 
 import argparse
@@ -12,47 +13,30 @@ import sys
 import time
 
 import torch
-import torch.nn.functional as F
 
-LARGE = 256 << 20
-REPLAYS = 11
-EPS, ALPHA, BETA = 1e-5, 0.5, 4.0
+from peer_calls import FORMULAS, peers
 
-FORMULAS = {
-    "rms_norm": lambda x, w, b: F.rms_norm(x, x.shape[-1:], w, EPS),
-    "layer_norm": lambda x, w, b: F.layer_norm(x, x.shape[-1:], w, b, EPS),
-    "dyt": lambda x, w, b: torch.tanh(ALPHA * x) * w + b,
-    "dyisru": lambda x, w, b: x * torch.rsqrt(BETA + x * x) * w + b,
-    "derf": lambda x, w, b: torch.erf(ALPHA * x) * w + b,
-}
+TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+# What a result may differ from the exact one, relative to the larger of it and 1: some peers round
+# more than once.
+TOLERANCE = {"bf16": 2.0**-5, "f32": 2.0**-12}
 
 
-def liger():
-    """Liger-Kernel's functions of the same shape, as far as it has them."""
-    try:
-        from liger_kernel.ops.dyt import LigerDyTFunction
-        from liger_kernel.ops.layer_norm import LigerLayerNormFunction
-        from liger_kernel.ops.rms_norm import LigerRMSNormFunction
-    except ImportError as error:
-        print(f"no Liger-Kernel: {error}", file=sys.stderr)
-        return {}
-    alpha = torch.full((1,), ALPHA, device="cuda")
-    return {
-        "rms_norm": lambda x, w, b: LigerRMSNormFunction.apply(x, w, EPS),
-        "layer_norm": lambda x, w, b: LigerLayerNormFunction.apply(x, w, b, EPS),
-        "dyt": lambda x, w, b: LigerDyTFunction.apply(x, alpha.to(x.dtype), w, b),
-    }
+class Extent:
+    """How much is measured."""
+
+    def __init__(self, quick, smoke):
+        self.bytes = 64 << 10 if smoke else 256 << 20
+        self.replays = 2 if smoke else 11
+        self.wide = [128] if smoke else [128, 4096, 65536]
+        self.narrow = [128] if smoke else [4096]
+        self.rows = [1, 8] if smoke else [1, 8, 64]
+        if not quick and not smoke:
+            self.wide = [4096, 8192, 128, 1024, 16384, 65536, 262144]
+            self.narrow = [4096, 7168, 8192]
 
 
-def peers():
-    found = [("torch eager", name, call) for name, call in FORMULAS.items()]
-    for name, call in FORMULAS.items():
-        compiled = torch.compile(call, mode="max-autotune-no-cudagraphs", dynamic=False)
-        found.append(("torch.compile", name, compiled))
-    return found + [("Liger", name, call) for name, call in liger().items()]
-
-
-def median_us(calls):
+def median_us(calls, replays):
     """Of one of `calls`, replayed from a graph."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream), torch.no_grad():
@@ -61,63 +45,79 @@ def median_us(calls):
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
-            for call in calls:
-                call()
+            # Kept, so that each has memory of its own, as dynorm's in the bench.
+            results = [call() for call in calls]
         graph.replay()
         times = []
-        for _ in range(REPLAYS):
+        for _ in range(replays):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record(stream)
             graph.replay()
             end.record(stream)
             end.synchronize()
             times.append(start.elapsed_time(end) * 1000)
-    return statistics.median(times) / len(calls)
+    return statistics.median(times) / len(results)
 
 
-def report(kind, who, name, x, us):
+def error_of(name, call, x, weight, bias):
+    """The largest error of the first rows, as TOLERANCE counts."""
+    x = x[:4]
+    want = FORMULAS[name](x.double(), weight.double(), bias.double())
+    return ((call(x).double() - want).abs() / want.abs().clamp(min=1.0)).max().item()
+
+
+def measure(kind, peer, element, inputs, extent):
+    who, name, prepare = peer
+    rows, channels = inputs[0].shape
+    weight, bias = (torch.rand(channels, dtype=TYPES[element], device="cuda") for _ in range(2))
+    try:
+        call = prepare(weight, bias)
+        with torch.no_grad():
+            error = error_of(name, call, inputs[0], weight, bias)
+        if not error <= TOLERANCE[element]:
+            raise ValueError(f"wrong by {error}")
+        us = median_us([lambda x=x: call(x) for x in inputs], extent.replays)
+    except Exception as failure:  # a peer that cannot do a shape is left out, and named
+        text = f"{who} {name} {element} {rows}x{channels}: {type(failure).__name__}: {failure}"
+        print(text[:300], file=sys.stderr)
+        return
     row = {
         "kind": kind, "who": who, "function": name,
         "operands": "weight" if name == "rms_norm" else "weight+bias",
-        "type": {torch.bfloat16: "bf16", torch.float32: "f32"}[x.dtype],
-        "rows": x.shape[0], "channels": x.shape[1], "us": round(us, 3),
-        "gb_per_s": round(2 * x.numel() * x.element_size() / us / 1000, 1),
+        "type": element, "rows": rows, "channels": channels, "us": round(us, 3),
+        "gb_per_s": round(2 * inputs[0].numel() * inputs[0].element_size() / us / 1000, 1),
+        "error": error,
     }
     print(json.dumps(row), flush=True)
 
 
-def attempt(kind, who, name, call, inputs):
-    weight, bias = (torch.rand(inputs[0].shape[1], dtype=inputs[0].dtype, device="cuda") for _ in range(2))
-    try:
-        calls = [lambda x=x: call(x, weight, bias) for x in inputs]
-        report(kind, who, name, inputs[0], median_us(calls))
-    except Exception as error:  # a peer that cannot do a shape is left out, and named
-        print(f"{who} {name} {tuple(inputs[0].shape)}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+def shapes(extent):
+    """(kind, element type, inputs), the inputs more than the cache holds together."""
+    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    for channels in extent.wide:
+        for element, dtype in TYPES.items():
+            rows = extent.bytes // (channels * dtype.itemsize)
+            yield "bandwidth", element, [torch.randn(rows, channels, dtype=dtype, device="cuda")] * 4
+    for channels in extent.narrow:
+        for rows in extent.rows:
+            count = 4 * l2 // (4 * rows * channels) + 1
+            new = lambda: torch.randn(rows, channels, dtype=torch.bfloat16, device="cuda")
+            yield "latency", "bf16", [new() for _ in range(count)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="few widths")
+    parser.add_argument("--smoke", action="store_true", help="next to nothing, to try the script")
     parser.add_argument("--seconds", type=float, default=480, help="start nothing new after so long")
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.seconds
-    widths = [128, 4096, 65536] if arguments.quick else [4096, 8192, 128, 1024, 16384, 65536, 262144]
-    l2 = torch.cuda.get_device_properties(0).L2_cache_size
-    who = peers()
-    for channels in widths:
-        for dtype in (torch.bfloat16, torch.float32):
-            x = torch.randn(LARGE // (channels * dtype.itemsize), channels, dtype=dtype, device="cuda")
-            for peer, name, call in who:
-                if time.monotonic() < end:
-                    attempt("bandwidth", peer, name, call, [x] * 4)
-            del x
-    for channels in [4096] if arguments.quick else [4096, 7168, 8192]:
-        for rows in (1, 8, 64):
-            count = min(4 * l2 // (4 * rows * channels) + 1, 4000)
-            inputs = [torch.randn(rows, channels, dtype=torch.bfloat16, device="cuda") for _ in range(count)]
-            for peer, name, call in who:
-                if time.monotonic() < end:
-                    attempt("latency", peer, name, call, inputs)
+    extent = Extent(arguments.quick, arguments.smoke)
+    everybody = peers()
+    for kind, element, inputs in shapes(extent):
+        for peer in everybody:
+            if time.monotonic() < end:
+                measure(kind, peer, element, inputs, extent)
 
 
 if __name__ == "__main__":

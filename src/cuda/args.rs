@@ -32,9 +32,13 @@ pub(crate) struct Args {
     pub(crate) weight_type: u32,
     pub(crate) bias_type: u32,
     pub(crate) threads: u32,
+    pub(crate) row_shift: u32,
     pub(crate) vectors: u32,
     pub(crate) segments: u32,
+    pub(crate) rows_a_block: u32,
     pub(crate) column_blocks: u32,
+    pub(crate) column_magic: u32,
+    pub(crate) column_shift: u32,
     pub(crate) reserved: u32,
 }
 

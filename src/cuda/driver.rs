@@ -8,6 +8,7 @@ use crate::Error;
 use core::ffi::CStr;
 use core::ptr;
 use cudarc::driver::sys;
+use std::error::Error as _;
 use std::sync::OnceLock;
 
 /// The driver's library.
@@ -45,8 +46,11 @@ pub(crate) fn load() -> Result<u32, Error> {
 }
 
 fn open() -> Result<u32, Error> {
-    let missing =
-        |e: libloading::Error| Error::DriverMissing { library: LIBRARY, reason: e.to_string() };
+    // The system's own words are one level down.
+    let missing = |e: libloading::Error| Error::DriverMissing {
+        library: LIBRARY,
+        reason: e.source().map_or_else(|| e.to_string(), ToString::to_string),
+    };
     // SAFETY: the driver's initialisers may run anywhere.
     let library = unsafe { libloading::Library::new(LIBRARY) }.map_err(missing)?;
     let mut version = 0;

@@ -16,8 +16,9 @@ const WARP: usize = 32;
 const SMALL_BLOCK: usize = 128;
 /// The most threads that work on a row or segment; also in `kernels/rows.cuh` and `group.cuh`.
 pub(crate) const MAX_THREADS: usize = 512;
-/// Vectors of a thread, `UNROLL` of `kernels/elements.cuh`.
-const UNROLL: usize = 4;
+/// Accesses of a thread, `UNROLL` of `kernels/elements.cuh`: of 16 bytes, and of one element.
+const UNROLL_WIDE: usize = 4;
+const UNROLL_NARROW: usize = 16;
 /// The most blocks of a grid.
 const MAX_GRID: usize = i32::MAX as usize;
 /// The most channels of a row whose kernel counts them in 32 bits.
@@ -112,6 +113,7 @@ fn plan_rows(call: &Call, max_cluster: u32) -> Option<Launch> {
     };
     let args = Args {
         threads: shape.threads as u32,
+        row_shift: shape.threads.ilog2(),
         vectors: shape.vectors as u32,
         segments: shape.segments as u32,
         ..arguments(call)
@@ -128,12 +130,13 @@ fn plan_elements(call: &Call) -> Option<Launch> {
         (true, true) => Form::FastWide,
         (false, true) => Form::FastNarrow,
     };
+    let unroll = |wide| if wide { UNROLL_WIDE } else { UNROLL_NARROW };
     let lanes = VECTOR / call.x.element.size();
     if dense && call.weight.is_none() && call.bias.is_none() {
         let elements = x.rows * x.channels;
         let wide = is_aligned(&call.x, lanes) && is_aligned(&call.y, lanes);
         let accesses = if wide { elements / lanes } else { elements };
-        let blocks = accesses.div_ceil(SMALL_BLOCK * UNROLL).max(1);
+        let blocks = accesses.div_ceil(SMALL_BLOCK * unroll(wide)).max(1);
         let args = Args { channels: elements as u64, ..arguments(call) };
         return Some(Launch {
             form: form(wide),
@@ -152,10 +155,17 @@ fn plan_elements(call: &Call) -> Option<Launch> {
         many => many.next_multiple_of(WARP),
     };
     let side_by_side = SMALL_BLOCK / threads;
-    let row_blocks = x.rows.div_ceil(side_by_side * UNROLL);
+    let row_blocks = x.rows.div_ceil(side_by_side * unroll(wide));
+    let column_blocks_32 = u32::try_from(column_blocks).ok()?;
+    let (column_magic, column_shift) = magic(column_blocks_32);
     let args = Args {
         threads: threads as u32,
-        column_blocks: u32::try_from(column_blocks).ok()?,
+        // Where one row takes the whole block, all of its threads are in row 0.
+        row_shift: if side_by_side > 1 { threads.ilog2() } else { 31 },
+        rows_a_block: side_by_side as u32,
+        column_blocks: column_blocks_32,
+        column_magic,
+        column_shift,
         ..arguments(call)
     };
     Some(Launch {
@@ -165,6 +175,16 @@ fn plan_elements(call: &Call) -> Option<Launch> {
         cluster: 1,
         args,
     })
+}
+
+/// A factor and a shift for which `n / divisor` is `n * factor >> shift` for all n below 2^31
+/// (Granlund & Montgomery 1994): a device has no division.
+fn magic(divisor: u32) -> (u32, u32) {
+    let digits = divisor.next_power_of_two().ilog2();
+    let shift = 31 + digits;
+    // Below 2^32: the divisor is more than half of 2^digits, or 1.
+    let factor = (1_u64 << shift).div_ceil(divisor.into());
+    (factor as u32, shift)
 }
 
 fn grid(blocks: usize) -> Option<u32> {
@@ -221,9 +241,13 @@ fn arguments(call: &Call) -> Args {
         weight_type: number(call.weight),
         bias_type: number(call.bias),
         threads: 0,
+        row_shift: 0,
         vectors: 0,
         segments: 0,
+        rows_a_block: 0,
         column_blocks: 0,
+        column_magic: 0,
+        column_shift: 0,
         reserved: 0,
     }
 }
@@ -386,6 +410,20 @@ mod tests {
                 assert!((threads * blocks) as usize * 8 >= channels);
                 let row_blocks = launch.grid / blocks;
                 assert!((row_blocks * 4 * (launch.block / threads)) as usize >= rows);
+            }
+        }
+    }
+
+    #[test]
+    fn division_by_a_factor_is_exact() {
+        let divisors = (1..2000).chain([4095, 4097, 65_535, 1 << 20, MAX_GRID as u32 - 1]);
+        for divisor in divisors {
+            let (factor, shift) = magic(divisor);
+            let last = MAX_GRID as u32;
+            let multiples = [1, 2, 1000, last / divisor].map(|m| m.min(last / divisor) * divisor);
+            for n in multiples.into_iter().flat_map(|n| [n - 1, n, n + 1]).chain([0, last]) {
+                let quotient = (u64::from(n) * u64::from(factor)) >> shift;
+                assert_eq!(quotient, u64::from(n / divisor), "{n} / {divisor}");
             }
         }
     }

@@ -231,9 +231,11 @@ pub fn half_ulp(element: ElementType, magnitude: f64) -> f64 {
         ElementType::F16 => (11, -24),
         ElementType::Bf16 => (8, -133),
     };
-    let exponent =
-        if magnitude == 0.0 { least } else { magnitude.log2().floor() as i32 + 1 - digits };
-    2.0_f64.powi(exponent.max(least) - 1)
+    // By the bits, because this is done 2^32 times. 0 and what is subnormal in f64 come out as if
+    // they were 2^-1023, far below what any of the types has.
+    let exponent = (magnitude.to_bits() >> 52) as i64 - 1023;
+    let last = (exponent + 1 - digits).max(least);
+    f64::from_bits(((last - 1 + 1023) as u64) << 52)
 }
 
 fn overflows(element: ElementType, magnitude: f64, given: f64) -> bool {

@@ -47,6 +47,7 @@ void wait_for_previous_grid();
 
 void check_access(u64 address, u32 bytes, bool write);
 double approximate(double exact, double relative_error);
+float flushed(double value); // subnormal numbers are 0
 float exp2_of(float a);
 double sqrt_of(double a);
 double tanh_of(double a);
@@ -58,7 +59,10 @@ u16 float_to_bf16(float value);
 DEVICE u32 thread_index() { return host::thread_index(); }
 DEVICE u32 block_index() { return host::block_index(); }
 DEVICE u32 block_threads() { return host::block_threads(); }
-DEVICE u32 leading_zeros(u32 value) { return value == 0 ? 32 : __builtin_clz(value); }
+
+DEVICE u32 shift_right(u32 low, u32 high, u32 bits) {
+    return u32((u64(high) << 32 | low) >> (bits % 32));
+}
 
 DEVICE float as_float(u32 bits) {
     float value;
@@ -75,9 +79,9 @@ DEVICE float absolute(float a) { return __builtin_fabsf(a); }
 DEVICE float with_sign_of(float a, float b) { return __builtin_copysignf(a, b); }
 DEVICE float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE float rsqrt_exact(float a) { return float(1.0 / host::sqrt_of(a)); }
-DEVICE float reciprocal_fast(float a) { return float(host::approximate(1.0 / a, 0x1p-23)); }
+DEVICE float reciprocal_fast(float a) { return host::flushed(host::approximate(1.0 / a, 0x1p-23)); }
 DEVICE float rsqrt_fast(float a) {
-    return float(host::approximate(1.0 / host::sqrt_of(a), 0x1.125p-23));
+    return float(host::approximate(1.0 / host::sqrt_of(host::flushed(a)), 0x1.125p-23));
 }
 DEVICE float exp2_fast(float a) { return host::exp2_of(a); }
 DEVICE float tanh_fast(float a) { return float(host::approximate(host::tanh_of(a), 0x1p-11)); }

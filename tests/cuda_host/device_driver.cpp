@@ -11,34 +11,15 @@
 #include <chrono>
 #include <cstdlib>
 
-namespace host {
-
-bool recording = false;
-std::vector<std::function<void()>> recorded;
-
-} // namespace host
-
 namespace {
 
-using Graph = std::vector<std::function<void()>>;
+using Graph = std::vector<host::Work>;
 using Clock = std::chrono::steady_clock;
 
 constexpr int SUCCESS = 0;
 constexpr u64 ALIGNMENT = 256;
 
-int stream;
-
-int now_or_later(std::function<void()> work) {
-    if (host::recording) host::recorded.push_back(std::move(work));
-    else work();
-    return SUCCESS;
-}
-
 } // namespace
-
-#define ENTRY(name, ...)                                                                           \
-    extern "C" int name(__VA_ARGS__);                                                              \
-    extern "C" int name(__VA_ARGS__)
 
 ENTRY(cuCtxSetCurrent, void* context) {
     extern void host_make_current(void*) __asm__("host_make_current");
@@ -46,12 +27,14 @@ ENTRY(cuCtxSetCurrent, void* context) {
     return SUCCESS;
 }
 ENTRY(cuMemAlloc_v2, u64* address, std::size_t bytes) {
+    ONE_AT_A_TIME;
     void* const memory = std::aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     *address = reinterpret_cast<u64>(memory);
     host::ranges.push_back({*address, *address + bytes, 1, 1, 0});
     return SUCCESS;
 }
 ENTRY(cuMemFree_v2, u64 address) {
+    ONE_AT_A_TIME;
     const auto is_it = [=](const host::Range& range) { return range.begin == address; };
     host::ranges.erase(std::find_if(host::ranges.begin(), host::ranges.end(), is_it));
     std::free(reinterpret_cast<void*>(address));
@@ -69,36 +52,42 @@ ENTRY(cuMemsetD8_v2, u64 to, unsigned char byte, std::size_t bytes) {
     std::memset(reinterpret_cast<void*>(to), byte, bytes);
     return SUCCESS;
 }
-ENTRY(cuMemcpyDtoDAsync_v2, u64 to, u64 from, std::size_t bytes, void*) {
-    return now_or_later([=] {
+ENTRY(cuMemcpyDtoDAsync_v2, u64 to, u64 from, std::size_t bytes, host::Stream* stream) {
+    ONE_AT_A_TIME;
+    stream->put([=] {
         std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
     });
+    return SUCCESS;
 }
 ENTRY(cuMemGetInfo_v2, std::size_t* free, std::size_t* total) {
     *free = *total = 1 << 30;
     return SUCCESS;
 }
-ENTRY(cuStreamCreate, void** created, u32) {
-    *created = &stream;
+ENTRY(cuStreamCreate, host::Stream** stream, u32) {
+    *stream = new host::Stream;
     return SUCCESS;
 }
-ENTRY(cuStreamDestroy_v2, void*) { return SUCCESS; }
-ENTRY(cuStreamSynchronize, void*) { return SUCCESS; }
-ENTRY(cuStreamBeginCapture_v2, void*, int) {
-    host::recorded.clear();
-    host::recording = true;
+ENTRY(cuStreamDestroy_v2, host::Stream* stream) {
+    delete stream;
     return SUCCESS;
 }
-ENTRY(cuStreamEndCapture, void*, Graph** graph) {
-    host::recording = false;
-    *graph = new Graph(std::move(host::recorded));
+ENTRY(cuStreamSynchronize, host::Stream*) { return SUCCESS; }
+ENTRY(cuStreamBeginCapture_v2, host::Stream* stream, int) {
+    stream->recording = true;
+    return SUCCESS;
+}
+ENTRY(cuStreamEndCapture, host::Stream* stream, Graph** graph) {
+    stream->recording = false;
+    *graph = new Graph(std::move(stream->recorded));
+    stream->recorded.clear();
     return SUCCESS;
 }
 ENTRY(cuGraphInstantiateWithFlags, Graph** executable, const Graph* graph, u64) {
     *executable = new Graph(*graph);
     return SUCCESS;
 }
-ENTRY(cuGraphLaunch, const Graph* graph, void*) {
+ENTRY(cuGraphLaunch, const Graph* graph, host::Stream*) {
+    ONE_AT_A_TIME;
     for (const auto& work : *graph) work();
     return SUCCESS;
 }
@@ -123,13 +112,13 @@ ENTRY(cuEventRecord, Clock::time_point* event, void*) {
     return SUCCESS;
 }
 ENTRY(cuEventSynchronize, Clock::time_point*) { return SUCCESS; }
-ENTRY(cuEventElapsedTime_v2, float* milliseconds, const Clock::time_point* start, const Clock::time_point* end) {
+ENTRY(cuEventElapsedTime, float* milliseconds, const Clock::time_point* start, const Clock::time_point* end) {
     *milliseconds = std::chrono::duration<float, std::milli>(*end - *start).count();
     return SUCCESS;
 }
 // For kernels that do nothing.
 ENTRY(cuModuleLoadData, void** module, const void*) {
-    *module = &stream;
+    *module = nullptr;
     return SUCCESS;
 }
 ENTRY(cuLaunchKernel, const void*, u32, u32, u32, u32, u32, u32, u32, void*, void**, void**) {

@@ -7,8 +7,6 @@
 #include "recorder.h"
 
 #include <cstdint>
-#include <mutex>
-#include <set>
 
 namespace {
 
@@ -42,7 +40,7 @@ struct Attribute {
 
 struct LaunchConfig {
     u32 grid[3], block[3], shared;
-    void* stream;
+    host::Stream* stream;
     Attribute* attributes;
     u32 count;
 };
@@ -54,7 +52,6 @@ struct Counts {
     char kernel[64];
 };
 
-std::mutex lock;
 std::string last_fault;
 Counts counts;
 int primary; // its address is the primary context
@@ -64,9 +61,8 @@ bool fails(const char* call) { return host::settings.failing && call == std::str
 
 } // namespace
 
-#define ENTRY(name, ...)                                                                           \
-    extern "C" int name(__VA_ARGS__);                                                              \
-    extern "C" int name(__VA_ARGS__)
+std::mutex host::lock;
+
 #define MAY_FAIL(name)                                                                             \
     if (fails(name)) return host::settings.failing_code
 
@@ -137,16 +133,19 @@ ENTRY(cuCtxGetDevice, int* device) {
     return contexts.empty() ? INVALID_VALUE : SUCCESS;
 }
 ENTRY(cuDevicePrimaryCtxRetain, void** context, int) {
+    ONE_AT_A_TIME;
     MAY_FAIL("cuDevicePrimaryCtxRetain");
     ++counts.retained;
     *context = &primary;
     return SUCCESS;
 }
 ENTRY(cuDevicePrimaryCtxRelease_v2, int) {
+    ONE_AT_A_TIME;
     --counts.retained;
     return SUCCESS;
 }
 ENTRY(cuModuleLoadDataEx, Module** module, const char* image, u32 count, const int* options, void** values) {
+    ONE_AT_A_TIME;
     if (contexts.empty()) return INVALID_HANDLE;
     if (fails("cuModuleLoadDataEx")) {
         for (u32 i = 0; i < count; ++i) {
@@ -171,6 +170,7 @@ ENTRY(cuModuleGetFunction, const host::Kernel** kernel, const Module* module, co
     return *kernel && compiled ? SUCCESS : NOT_FOUND;
 }
 ENTRY(cuModuleUnload, Module* module) {
+    ONE_AT_A_TIME;
     --counts.modules;
     delete module;
     return SUCCESS;
@@ -181,6 +181,7 @@ ENTRY(cuOccupancyMaxPotentialClusterSize, int* size, const host::Kernel*, const 
     return SUCCESS;
 }
 ENTRY(cuPointerGetAttributes, u32 count, const u32* attributes, void** values, u64 address) {
+    ONE_AT_A_TIME;
     const host::Range* found = nullptr;
     for (const host::Range& range : host::ranges) {
         if (address >= range.begin && address < range.end) found = &range;
@@ -198,9 +199,9 @@ ENTRY(cuPointerGetAttributes, u32 count, const u32* attributes, void** values, u
     return SUCCESS;
 }
 ENTRY(cuLaunchKernelEx, const LaunchConfig* config, const host::Kernel* kernel, void** parameters, void**) {
+    ONE_AT_A_TIME;
     MAY_FAIL("cuLaunchKernelEx");
     if (contexts.empty() || contexts.back() != &primary) return INVALID_HANDLE;
-    const std::lock_guard<std::mutex> guard(lock);
     host::Shape shape{config->grid[0], config->block[0], 1};
     for (u32 i = 0; i < config->count; ++i) {
         const Attribute& attribute = config->attributes[i];
@@ -213,14 +214,16 @@ ENTRY(cuLaunchKernelEx, const LaunchConfig* config, const host::Kernel* kernel, 
     counts.cluster = shape.cluster;
     std::strncpy(counts.kernel, kernel->name, sizeof counts.kernel - 1);
     const Args args = *static_cast<const Args*>(parameters[0]);
-    if (host::recording) {
-        host::recorded.push_back([=] {
-            last_fault = host::run(*kernel, args, shape);
+    const auto run = [=] { last_fault = host::run(*kernel, args, shape); };
+    if (config->stream && config->stream->recording) {
+        // There is nobody to tell.
+        config->stream->put([=] {
+            run();
             if (!last_fault.empty()) std::abort();
         });
         return SUCCESS;
     }
-    last_fault = host::run(*kernel, args, shape);
+    run();
     return last_fault.empty() ? SUCCESS : LAUNCH_FAILED;
 }
 ENTRY(cuGetErrorName, int code, const char** name) {

@@ -1,15 +1,14 @@
-//! Builds the kernels and the driver's twin for the host, loads them under the driver's name, and
-//! lays out tensors for them. What the crate then takes for a driver is `driver.cpp`.
+//! Loads the kernels and the driver's twin, built for the host, under the driver's name, and lays
+//! out tensors for them. What the crate then takes for a driver is `driver.cpp`.
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::case::Tensors;
+use crate::library;
 use dynorm::cuda::{Device, Forward};
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::{env, fs};
 
 /// As in `machine.h`.
 #[repr(C)]
@@ -97,7 +96,9 @@ pub fn lock() -> MutexGuard<'static, Emulator> {
 impl Emulator {
     fn open() -> Self {
         // SAFETY: the library's initialisers fill a table.
-        let library = unsafe { Library::new(build()) }.expect("what was built can be loaded");
+        let library =
+            unsafe { Library::new(library::build(Path::new(env!("CARGO_MANIFEST_DIR")))) }
+                .expect("what was built can be loaded");
         Self { library, failing: None }
     }
 
@@ -172,58 +173,4 @@ impl Emulator {
         // SAFETY: it reads a number.
         unsafe { contexts() }
     }
-}
-
-/// Compiles the library unless it is newer than all its sources. `DYNORM_HOST_CXXFLAGS` adds
-/// flags, such as `-fsanitize=address,undefined`; then preload the sanitizer. `DYNORM_HOST_KERNELS`
-/// names another folder of kernels, and the library goes there: `scripts/break_kernels.py` uses both.
-fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let other = env::var("DYNORM_HOST_KERNELS").unwrap_or_default();
-    let kernels = if other.is_empty() { root.join("kernels") } else { PathBuf::from(&other) };
-    let here = root.join("tests/cuda_host");
-    let mut sources: Vec<_> = files(&kernels, "cu");
-    sources.extend(files(&here, "cpp"));
-    let mut inputs = sources.clone();
-    inputs.extend(files(&kernels, "cuh"));
-    inputs.extend(files(&here, "h"));
-
-    let flags = env::var("DYNORM_HOST_CXXFLAGS").unwrap_or_default();
-    let variant = format!("cuda_host{flags}").replace(|c: char| !c.is_alphanumeric(), "_");
-    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join(variant);
-    let folder = if other.is_empty() { own } else { kernels.clone() };
-    fs::create_dir_all(&folder).unwrap();
-    let library = folder.join("libcuda.so.1");
-    let modified = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).ok();
-    let newest = inputs.iter().map(modified).max().unwrap();
-    if modified(&library) > newest {
-        return library;
-    }
-    // Under another name first: test programs may build at the same time.
-    let unfinished = folder.join(format!("{}.so", std::process::id()));
-    let compiler = env::var("CXX").unwrap_or_else(|_| String::from("c++"));
-    let status = Command::new(&compiler)
-        .args(["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared"])
-        .args(["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"])
-        .args(["-DDYNORM_HOST", "-DDYNORM_CLUSTERS", "-Wl,-soname,libcuda.so.1"])
-        .args(flags.split_whitespace())
-        .arg(format!("-I{}", here.display()))
-        .arg(format!("-I{}", kernels.display()))
-        .arg("-o")
-        .arg(&unfinished)
-        .args(["-x", "c++"])
-        .args(&sources)
-        .status()
-        .unwrap_or_else(|e| panic!("{compiler}: {e}; a C++ compiler is needed"));
-    assert!(status.success(), "{compiler} failed");
-    fs::rename(&unfinished, &library).unwrap();
-    library
-}
-
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
-    files.sort();
-    files
 }

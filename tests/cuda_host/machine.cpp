@@ -304,13 +304,17 @@ double approximate(double exact, double relative_error) {
     return exact * (1.0 + settings.error * relative_error);
 }
 
+float flushed(double value) {
+    const bool subnormal = std::fabs(value) < std::numeric_limits<float>::min();
+    return subnormal ? std::copysign(0.0f, float(value)) : float(value);
+}
+
 float exp2_of(float a) {
-    // As the instruction: subnormal arguments and results are 0.
-    float value = std::fabs(a) < std::numeric_limits<float>::min() ? 1.0f : std::exp2(a);
+    float value = std::exp2(flushed(a));
     for (int ulp = 0; ulp < 2 && settings.error != 0 && std::isfinite(value); ++ulp) {
         value = std::nextafter(value, settings.error < 0 ? 0.0f : std::numeric_limits<float>::max());
     }
-    return value < std::numeric_limits<float>::min() ? 0.0f : value;
+    return flushed(value);
 }
 
 double sqrt_of(double a) { return std::sqrt(a); }

@@ -1,12 +1,31 @@
-// What is put on a stream while it is captured.
+// What the driver's functions share: callers are let in one at a time, and each stream remembers
+// what is put on it while it is captured.
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <vector>
 
 namespace host {
 
-extern bool recording;
-extern std::vector<std::function<void()>> recorded;
+extern std::mutex lock;
+
+using Work = std::function<void()>;
+
+struct Stream {
+    bool recording = false;
+    std::vector<Work> recorded;
+
+    // Does it now, or remembers it.
+    void put(Work work) {
+        if (recording) recorded.push_back(std::move(work));
+        else work();
+    }
+};
 
 } // namespace host
+
+#define ENTRY(name, ...)                                                                           \
+    extern "C" int name(__VA_ARGS__);                                                              \
+    extern "C" int name(__VA_ARGS__)
+#define ONE_AT_A_TIME const std::lock_guard<std::mutex> guard(host::lock)

@@ -1,0 +1,126 @@
+"""Who else has these functions, and how each is called. Run by peers.py.
+
+A peer is (who, function, prepare); prepare(weight, bias) gives call(x), and does once whatever its
+caller would do once: conversions of weights, compiling.
+"""
+
+import functools
+import os
+import sys
+
+import torch
+import torch._dynamo
+import torch.nn.functional as F
+
+EPS, ALPHA, BETA = 1e-5, 0.5, 4.0
+
+# The functions by their formulas, as a user of PyTorch writes them.
+FORMULAS = {
+    "rms_norm": lambda x, w, b: F.rms_norm(x, x.shape[-1:], w, EPS),
+    "layer_norm": lambda x, w, b: F.layer_norm(x, x.shape[-1:], w, b, EPS),
+    "dyt": lambda x, w, b: torch.tanh(ALPHA * x) * w + b,
+    "dyisru": lambda x, w, b: x * torch.rsqrt(BETA + x * x) * w + b,
+    "derf": lambda x, w, b: torch.erf(ALPHA * x) * w + b,
+}
+
+
+def eager():
+    def prepare(formula, w, b):
+        return lambda x: formula(x, w, b)
+
+    return {name: functools.partial(prepare, formula) for name, formula in FORMULAS.items()}
+
+
+def compiled():
+    def prepare(formula, w, b):
+        # After eight shapes of one function it would quietly stop compiling.
+        torch._dynamo.reset()
+        call = torch.compile(formula, mode="max-autotune-no-cudagraphs", dynamic=False)
+        return lambda x: call(x, w, b)
+
+    return {name: functools.partial(prepare, formula) for name, formula in FORMULAS.items()}
+
+
+def liger():
+    from liger_kernel.ops.dyt import LigerDyTFunction
+    from liger_kernel.ops.layer_norm import LigerLayerNormFunction
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+
+    def dyt(w, b):
+        alpha = torch.full((1,), ALPHA, dtype=w.dtype, device=w.device)
+        return lambda x: LigerDyTFunction.apply(x, alpha, w, b)
+
+    return {
+        "rms_norm": lambda w, b: lambda x: LigerRMSNormFunction.apply(x, w, EPS),
+        "layer_norm": lambda w, b: lambda x: LigerLayerNormFunction.apply(x, w, b, EPS),
+        "dyt": dyt,
+    }
+
+
+def flashinfer():
+    """Of 16-bit types; its LayerNorm takes weights of f32."""
+    import flashinfer.norm
+
+    def layer_norm(w, b):
+        w, b = w.float(), b.float()
+        return lambda x: flashinfer.norm.layernorm(x, w, b, EPS)
+
+    return {
+        "rms_norm": lambda w, b: lambda x: flashinfer.norm.rmsnorm(x, w, EPS),
+        "layer_norm": layer_norm,
+    }
+
+
+def quack():
+    """Its LayerNorm takes weights of f32."""
+    from quack.rmsnorm import layernorm_fwd, rmsnorm
+
+    def layer_norm(w, b):
+        w, b = w.float(), b.float()
+        return lambda x: layernorm_fwd(x, w, b, EPS)
+
+    return {"rms_norm": lambda w, b: lambda x: rmsnorm(x, w, eps=EPS), "layer_norm": layer_norm}
+
+
+def dynorm(programmatic=False):
+    """This library, through its C interface, in the same way as the others."""
+    if "DYNORM_LIBRARY" not in os.environ:
+        raise ImportError("DYNORM_LIBRARY names no library")
+    import dynorm as library
+
+    flags = library.PROGRAMMATIC if programmatic else 0
+
+    def prepare(norm, biased):
+        return lambda w, b: lambda x: library.forward(norm, x, weight=w, bias=b if biased else None, flags=flags)
+
+    return {
+        "rms_norm": prepare(library.rms_norm(EPS), False),
+        "layer_norm": prepare(library.layer_norm(EPS), True),
+        "dyt": prepare(library.dyt(ALPHA), True),
+        "dyisru": prepare(library.dyisru(BETA), True),
+        "derf": prepare(library.derf(ALPHA), True),
+    }
+
+
+MAKERS = {
+    "dynorm, C": dynorm,
+    "dynorm, C, programmatic": lambda: dynorm(programmatic=True),
+    "torch eager": eager,
+    "torch.compile": compiled,
+    "Liger": liger,
+    "FlashInfer": flashinfer,
+    "quack": quack,
+}
+
+
+def peers():
+    """All that can be imported here; the others are named on standard error."""
+    found = []
+    for who, make in MAKERS.items():
+        try:
+            functions = make()
+        except Exception as error:  # an import may fail in many ways
+            print(f"no {who}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+            continue
+        found += [(who, name, prepare) for name, prepare in functions.items()]
+    return found

@@ -1,0 +1,64 @@
+"""The tables of run.py, as Markdown, from the measurements' rows."""
+
+
+def table(head, rows):
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def bandwidth_table(rows):
+    """Per function, type and width: everybody's time, GB/s, and share of the copy's speed."""
+    rows = [row for row in rows if row["kind"] == "bandwidth"]
+    copies = {(row["type"], row["channels"]): row["us"] for row in rows if row["function"] == "copy"}
+    order = lambda row: (row["function"], row["operands"], row["type"], row["channels"], row["us"])
+    cells = []
+    for row in sorted(rows, key=order):
+        copy = copies.get((row["type"], row["channels"]))
+        share = f"{copy / row['us']:.3f}" if copy else ""
+        shape = [row[key] for key in ("function", "operands", "type", "rows", "channels", "who")]
+        cells.append([*shape, f"{row['us']:.2f}", f"{row['gb_per_s']:.0f}", share])
+    head = ["function", "operands", "type", "rows", "channels", "who", "us", "GB/s", "of copy"]
+    return "Large tensors, time of a call in a captured graph.\n\n" + table(head, cells)
+
+
+# The columns of the table of small batches: kind, who.
+SMALL = {
+    "cold": ("latency", "dynorm"),
+    "programmatic": ("latency, programmatic", "dynorm"),
+    "warm": ("latency, warm", "dynorm"),
+    "host, Rust": ("host time of a call", "dynorm"),
+    "host, C": ("host time of a call, C", "dynorm"),
+}
+
+
+def small_table(rows):
+    """Per function and small shape: microseconds of a call, dynorm's and the peers'."""
+    small = [row for row in rows if "us" in row and row["kind"] != "bandwidth" and row["channels"] > 0]
+    empty = [row["us"] for row in rows if row.get("function") == "empty kernel"]
+    peers = sorted({row["who"] for row in small if row["kind"] == "latency" and row["who"] != "dynorm"})
+    columns = {**SMALL, **{who: ("latency", who) for who in peers}}
+    times = {(row["function"], row["channels"], row["rows"], row["kind"], row["who"]): row["us"] for row in small}
+    cells = []
+    for shape in sorted({key[:3] for key in times}):
+        line = [times.get((*shape, *column)) for column in columns.values()]
+        cells.append([*shape, *(f"{us:.2f}" if us is not None else "" for us in line)])
+    title = (
+        "Small batches in bf16, microseconds of a call: in a captured graph (cold: tensors rotate over more "
+        "than four times L2; programmatic: the same with programmatic launch; warm: the same tensors again), "
+        "and of the calling thread (host). Peers: captured, cold.\n"
+    )
+    for us in empty:
+        title += f"An empty kernel in such a graph: {us:.2f}.\n"
+    return title + "\n" + table(["function", "channels", "rows", *columns], cells)
+
+
+def exhaustive_table(rows):
+    """What was found over all inputs."""
+    head = ["function", "fast_tanh", "inputs", "f32, ulp", "relative", "f16, ulp", "not the nearest f16",
+            "bf16, ulp", "not the nearest bf16"]  # fmt: skip
+    keys = ["norm", "fast_tanh", "inputs", "f32_ulp", "relative", "f16_ulp", "f16_differing", "bf16_ulp",
+            "bf16_differing"]  # fmt: skip
+    found = [{**row, "relative": f"{row['relative']:.3g}"} for row in rows if row["kind"] == "exhaustive"]
+    found = [[row[key] for key in keys] for row in found]
+    return "Largest errors over all f32 inputs, weightless.\n\n" + table(head, found)

@@ -1,0 +1,133 @@
+"""A stand-in for PyTorch: the little of it that scripts/gpu uses, on numpy, so that those scripts can
+be tried without a GPU. Tensors lie in memory of the emulated CUDA driver, "cuda" or not. Like
+PyTorch it rounds after every operation.
+"""
+
+import ctypes
+import math
+import types
+import weakref
+
+import ml_dtypes
+import numpy
+
+_driver = ctypes.CDLL("libcuda.so.1")
+
+
+class dtype:
+    def __init__(self, name, of_numpy):
+        self.name, self.numpy = name, numpy.dtype(of_numpy)
+        self.itemsize = self.numpy.itemsize
+
+    def __str__(self):
+        return f"torch.{self.name}"
+
+
+float64 = dtype("float64", numpy.float64)
+float32 = dtype("float32", numpy.float32)
+bfloat16 = dtype("bfloat16", ml_dtypes.bfloat16)
+_TYPES = {one.numpy: one for one in (float64, float32, bfloat16)}
+
+
+class Tensor:
+    is_cuda = True
+    device = types.SimpleNamespace(index=0)
+
+    def __init__(self, array):
+        array = numpy.ascontiguousarray(array)
+        address = ctypes.c_uint64()
+        assert _driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(max(array.nbytes, 1))) == 0
+        memory = (ctypes.c_char * array.nbytes).from_address(address.value)
+        self.array = numpy.frombuffer(memory, array.dtype).reshape(array.shape)
+        self.array[...] = array
+        weakref.finalize(self, _driver.cuMemFree_v2, address)
+
+    shape = property(lambda self: self.array.shape)
+    dtype = property(lambda self: _TYPES[self.array.dtype])
+
+    def data_ptr(self):
+        return self.array.ctypes.data
+
+    def stride(self):
+        return tuple(stride // self.array.itemsize for stride in self.array.strides)
+
+    def numel(self):
+        return self.array.size
+
+    def element_size(self):
+        return self.array.itemsize
+
+    def item(self):
+        return self.array.item()
+
+    def new_empty(self, shape):
+        return Tensor(numpy.full(shape, math.nan, self.array.dtype))
+
+    def double(self):
+        return Tensor(self.array.astype(numpy.float64))
+
+    def float(self):
+        return Tensor(self.array.astype(numpy.float32))
+
+    def abs(self):
+        return Tensor(abs(self.array))
+
+    def max(self):
+        return Tensor(self.array.max())
+
+    def clamp(self, min):
+        return Tensor(numpy.maximum(self.array, min))
+
+    def __getitem__(self, rows):
+        return Tensor(self.array[rows])
+
+    def _with(self, other, operation):
+        other = other.array if isinstance(other, Tensor) else self.array.dtype.type(other)
+        return Tensor(operation(self.array, other))
+
+    def __add__(self, other):
+        return self._with(other, numpy.add)
+
+    def __sub__(self, other):
+        return self._with(other, numpy.subtract)
+
+    def __mul__(self, other):
+        return self._with(other, numpy.multiply)
+
+    def __truediv__(self, other):
+        return self._with(other, numpy.divide)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _by_element(function):
+    def apply(x):
+        return Tensor(numpy.vectorize(function, otypes=[float])(x.array.astype(float)).astype(x.array.dtype))
+
+    return apply
+
+
+tanh = _by_element(math.tanh)
+erf = _by_element(math.erf)
+rsqrt = _by_element(lambda x: 1 / math.sqrt(x))
+_random = numpy.random.default_rng(1)
+
+
+def randn(*shape, dtype, device):
+    return Tensor(_random.standard_normal(shape).astype(dtype.numpy))
+
+
+def rand(*shape, dtype, device):
+    return Tensor(_random.random(shape).astype(dtype.numpy))
+
+
+def full(shape, value, dtype, device):
+    return Tensor(numpy.full(shape, value, dtype.numpy))
+
+
+def compile(function, mode, dynamic):
+    return function
+
+
+from . import cuda  # noqa: E402, F401
+from .cuda import nothing as no_grad  # noqa: E402, F401

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Tries all that scripts/make_gpu_bundle.py makes, without a GPU: on the emulated driver that
+`cargo test --features cuda --test cuda_host` leaves behind, with a stand-in for PyTorch and the
+peers. The figures mean nothing; that there are any shows that the scripts run.
+
+    python3 tests/gpu_scripts/try_bundle.py     # needs numpy and ml_dtypes
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUNDLE = ROOT / "target" / "gpu-bundle"
+RESULTS = ROOT / "target" / "gpu-bundle-tried"
+FUNCTIONS = {"rms_norm", "layer_norm", "dyt", "dyisru", "derf"}
+# What each peer has.
+WHO = {
+    "dynorm": FUNCTIONS | {"copy", "empty kernel", "dyt fast"},
+    "dynorm, C": FUNCTIONS,
+    "dynorm, C, programmatic": FUNCTIONS,
+    "torch eager": FUNCTIONS,
+    "torch.compile": FUNCTIONS,
+    "Liger": {"rms_norm", "layer_norm", "dyt"},
+    "FlashInfer": {"rms_norm", "layer_norm"},
+    "quack": {"rms_norm", "layer_norm"},
+}
+KINDS = {
+    "machine", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
+    "host time of a call", "host time of a call, C",
+}  # fmt: skip
+
+
+def main():
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_gpu_bundle.py", "--no-packages"], check=True)
+    stand_in = pathlib.Path(__file__).resolve().parent / "stand_in"
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(ROOT / "target" / "tmp" / "cuda_host"),
+        "PYTHONPATH": str(stand_in),
+    }
+    tried = subprocess.run([sys.executable, BUNDLE / "run.py", "--smoke", "--output", RESULTS], env=environment)
+    if tried.returncode != 0:
+        for log in RESULTS.glob("*.log"):
+            print(f"== {log.name}\n{log.read_text()[-2000:]}")
+        sys.exit("the bundle failed")
+    rows = json.loads((RESULTS / "results.json").read_text())["measured"]
+    kinds = {row["kind"] for row in rows}
+    assert kinds == KINDS, kinds ^ KINDS
+    who = {}
+    for row in rows:
+        if "who" in row:
+            who.setdefault(row["who"], set()).add(row["function"])
+    assert who == WHO, who
+    tables = (RESULTS / "results.md").read_text()
+    lines = [line for line in tables.splitlines() if line.startswith("| ")]
+    assert len(lines) > sum(row["kind"] == "bandwidth" for row in rows), tables
+    assert "FlashInfer" in tables and "An empty kernel in such a graph" in tables, tables
+    print(f"the bundle runs: {len(rows)} measurements")
+
+
+if __name__ == "__main__":
+    main()
