@@ -35,5 +35,6 @@ fi
 cargo rustc --release --locked -p dynorm --lib --features capi --crate-type staticlib
 cmake -S examples/ggml -B "$work/build" -DCMAKE_BUILD_TYPE=Release \
   -DGGML_SOURCE="$ggml" -DDYNORM_LIBRARY="$PWD/target/release/libdynorm.a"
-cmake --build "$work/build" --target norms --parallel "$(nproc)"
-exec "$work/build/norms"
+cmake --build "$work/build" --target minimal norms --parallel "$(nproc)"
+"$work/build/minimal"
+"$work/build/norms"
