@@ -1,4 +1,5 @@
-// RMSNorm with a weight, then DyT in place: `cargo run --release --example minimal`.
+//! RMSNorm with a weight, then DyT in place.
+
 use dynorm::{Norm, Rows, RowsMut, bf16};
 
 fn main() -> Result<(), dynorm::Error> {

@@ -1,6 +1,13 @@
 //! What a call refuses, and why.
 
 /// Why a call was refused. Nothing has been written when one is returned.
+///
+/// ```
+/// use dynorm::{Error, Rows};
+/// let error = Rows::new(&[0.0_f32; 5], 2, 3).unwrap_err();
+/// assert_eq!(error, Error::Length { what: "input", given: 5, wanted: 6 });
+/// assert_eq!(error.to_string(), "input has 5 elements; its shape needs 6");
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -82,12 +82,34 @@ impl<'a> Forward<'a> {
     }
 
     /// Multiplies each channel by its `weight`: one element per channel.
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [0.0_f32, 1e30, -1e30];
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 1, 3)?)
+    ///     .weight(&[1.0_f32, 2.0, 3.0])
+    ///     .run()?;
+    /// assert_eq!(xy, [0.0, 2.0, -3.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn weight<T: Element>(mut self, weight: &'a [T]) -> Self {
         self.weight = Some(Channels::new(weight));
         self
     }
 
     /// Adds to each channel its `bias`: one element per channel.
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [0.0_f32, 1e30, -1e30];
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 1, 3)?)
+    ///     .bias(&[1.0_f32, 2.0, 3.0])
+    ///     .run()?;
+    /// assert_eq!(xy, [1.0, 3.0, 2.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn bias<T: Element>(mut self, bias: &'a [T]) -> Self {
         self.bias = Some(Channels::new(bias));
         self
@@ -101,12 +123,34 @@ impl<'a> Forward<'a> {
 
     /// Adds `offset` to every weight, in f32: 1 for models that store `weight - 1` (Gemma).
     /// Without a weight it has no effect.
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [0.0_f32, 1e30, -1e30];
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 1, 3)?)
+    ///     .weight(&[0.0_f32, 0.5, 1.0]).weight_offset(1.0)
+    ///     .run()?;
+    /// assert_eq!(xy, [0.0, 1.5, -2.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn weight_offset(mut self, offset: f32) -> Self {
         self.weight_offset = offset;
         self
     }
 
     /// Uses `isa` instead of [`Isa::current`].
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [0.0_f32, 1e30, -1e30];
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 1, 3)?)
+    ///     .isa(dynorm::Isa::Portable)
+    ///     .run()?;
+    /// assert_eq!(xy, [0.0, 1.0, -1.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
@@ -116,6 +160,17 @@ impl<'a> Forward<'a> {
     /// stores are faster for an output that leaves the caches anyhow, and much slower for one
     /// that would stay: say `false` if a large output is read again at once. Has no effect in
     /// place, nor with [`Isa::Portable`].
+    ///
+    /// ```
+    /// use dynorm::{Norm, Rows, RowsMut};
+    /// let (x, mut y) = ([1e30_f32; 99], [0.0; 99]);
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward(Rows::new(&x, 1, 99)?, RowsMut::new(&mut y, 1, 99)?)
+    ///     .stream(true)
+    ///     .run()?;
+    /// assert_eq!(y, [1.0; 99]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn stream(mut self, stream: bool) -> Self {
         self.stream = Some(stream);
         self
@@ -127,6 +182,16 @@ impl<'a> Forward<'a> {
     /// [`Error::Shape`] if `x` and `y` differ in shape, [`Error::Length`] for a weight or bias
     /// that is not one element per channel, those of [`Norm::check`] for the parameters and of
     /// [`Isa::current`] for the instruction set.
+    ///
+    /// ```
+    /// use dynorm::{Norm, Rows, RowsMut};
+    /// let (x, mut y) = ([2.0_f32; 8], [0.0_f32; 8]);
+    /// let mut call = Norm::RmsNorm { eps: 0.0 }
+    ///     .forward(Rows::new(&x, 2, 4)?, RowsMut::new(&mut y, 2, 4)?);
+    /// call.run()?;
+    /// assert_eq!(y, [1.0; 8]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn run(&mut self) -> Result<(), Error> {
         let (job, isa) = self.validate()?;
         // SAFETY: `validate` vouches for the job and the instruction set; `&mut self` keeps
@@ -142,6 +207,16 @@ impl<'a> Forward<'a> {
     ///
     /// # Errors
     /// As [`run`](Forward::run).
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = vec![4.0_f32; 1 << 21];
+    /// Norm::RmsNorm { eps: 0.0 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 512, 4096)?)
+    ///     .run_parallel()?;
+    /// assert!(xy.iter().all(|&y| y == 1.0));
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     #[cfg(feature = "rayon")]
     pub fn run_parallel(&mut self) -> Result<(), Error> {
         let (job, isa) = self.validate()?;
@@ -252,6 +327,17 @@ impl<'a> Forward<'a> {
 }
 
 /// A part of a [`Forward`], to be run by one thread; see [`Forward::parts`].
+///
+/// ```
+/// use dynorm::{Norm, RowsMut};
+/// let mut xy = [1e30_f32; 1000];
+/// let mut call = Norm::DyT { alpha: 1.0 }.forward_in_place(RowsMut::new(&mut xy, 1, 1000)?);
+/// for part in call.parts(3) {
+///     part.run()?; // each on a thread of its own, as a rule
+/// }
+/// assert_eq!(xy, [1.0; 1000]);
+/// # Ok::<(), dynorm::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the work is done when every part has been run"]
 pub struct Part<'a> {
@@ -265,6 +351,15 @@ impl Part<'_> {
     ///
     /// # Errors
     /// As [`Forward::run`].
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let mut xy = [1e30_f32; 4];
+    /// let mut call = Norm::DyT { alpha: 1.0 }.forward_in_place(RowsMut::new(&mut xy, 1, 4)?);
+    /// let part = call.parts(1).next().expect("one was asked for");
+    /// part.run()?;
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn run(self) -> Result<(), Error> {
         // SAFETY: `Forward::parts` borrows the call exclusively and makes each part once.
         unsafe { self.call.run_part(self.index, self.count) }

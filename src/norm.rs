@@ -8,6 +8,12 @@ use crate::{Error, Forward, Rows, RowsMut};
 /// `eps`, `alpha`, `beta`, `shift` and `scale` are dimensionless f32 scalars, as the papers
 /// name them; `beta` is always the scalar under DyISRU's root, never the additive term, which
 /// is called bias.
+///
+/// ```
+/// use dynorm::Norm;
+/// let norm = Norm::DyIsru { beta: 100.0, scale: 1.0 };
+/// assert!(norm.is_elementwise() && norm.check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Norm {

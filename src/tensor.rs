@@ -71,6 +71,12 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// [`Error::NoChannels`], [`Error::TooLarge`], or [`Error::Length`] unless `data` has
     /// exactly `rows * channels` elements.
+    ///
+    /// ```
+    /// use dynorm::Rows;
+    /// assert!(Rows::new(&[0.0_f32; 6], 2, 3).is_ok());
+    /// assert!(Rows::new(&[0.0_f32; 6], 2, 4).is_err());
+    /// ```
     pub fn new<T: Element>(data: &'a [T], rows: usize, channels: usize) -> Result<Self, Error> {
         let layout = Layout { rows, channels, stride: channels };
         layout.check_dense::<T>("input", data.len())?;
@@ -116,16 +122,37 @@ impl<'a> Rows<'a> {
     }
 
     /// The number of rows.
+    ///
+    /// ```
+    /// use dynorm::Rows;
+    /// let x = Rows::new(&[0.0_f32; 6], 2, 3)?;
+    /// assert_eq!(x.rows(), 2);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn rows(&self) -> usize {
         self.layout.rows
     }
 
     /// The number of channels of a row.
+    ///
+    /// ```
+    /// use dynorm::Rows;
+    /// let x = Rows::new(&[0.0_f32; 6], 2, 3)?;
+    /// assert_eq!(x.channels(), 3);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn channels(&self) -> usize {
         self.layout.channels
     }
 
     /// The type of the elements.
+    ///
+    /// ```
+    /// use dynorm::{ElementType, Rows};
+    /// let x = Rows::new(&[0.0_f32; 6], 2, 3)?;
+    /// assert_eq!(x.element_type(), ElementType::F32);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn element_type(&self) -> ElementType {
         self.element
     }
@@ -158,6 +185,12 @@ impl<'a> RowsMut<'a> {
     ///
     /// # Errors
     /// As [`Rows::new`].
+    ///
+    /// ```
+    /// use dynorm::RowsMut;
+    /// assert!(RowsMut::new(&mut [0.0_f32; 6], 2, 3).is_ok());
+    /// assert!(RowsMut::new(&mut [0.0_f32; 6], 0, 0).is_err());
+    /// ```
     pub fn new<T: Element>(data: &'a mut [T], rows: usize, channels: usize) -> Result<Self, Error> {
         let layout = Layout { rows, channels, stride: channels };
         layout.check_dense::<T>("output", data.len())?;
@@ -169,6 +202,15 @@ impl<'a> RowsMut<'a> {
     ///
     /// # Errors
     /// As [`Rows::with_stride`].
+    ///
+    /// ```
+    /// use dynorm::RowsMut;
+    /// // The first two channels of three.
+    /// let mut packed = [0.0_f32; 6];
+    /// let y = RowsMut::with_stride(&mut packed, 2, 2, 3)?;
+    /// assert_eq!(y.channels(), 2);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn with_stride<T: Element>(
         data: &'a mut [T],
         rows: usize,
@@ -194,16 +236,40 @@ impl<'a> RowsMut<'a> {
     }
 
     /// The number of rows.
+    ///
+    /// ```
+    /// use dynorm::RowsMut;
+    /// let mut y = [0.0_f32; 6];
+    /// let y = RowsMut::new(&mut y, 2, 3)?;
+    /// assert_eq!(y.rows(), 2);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn rows(&self) -> usize {
         self.layout.rows
     }
 
     /// The number of channels of a row.
+    ///
+    /// ```
+    /// use dynorm::RowsMut;
+    /// let mut y = [0.0_f32; 6];
+    /// let y = RowsMut::new(&mut y, 2, 3)?;
+    /// assert_eq!(y.channels(), 3);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn channels(&self) -> usize {
         self.layout.channels
     }
 
     /// The type of the elements.
+    ///
+    /// ```
+    /// use dynorm::{ElementType, RowsMut};
+    /// let mut y = [0.0_f32; 6];
+    /// let y = RowsMut::new(&mut y, 2, 3)?;
+    /// assert_eq!(y.element_type(), ElementType::F32);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn element_type(&self) -> ElementType {
         self.element
     }

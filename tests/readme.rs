@@ -1,5 +1,4 @@
-//! The README's programs are files of the repository, to the letter. The Rust one runs here; the
-//! others' own tests run them.
+//! The README's programs are files of the repository, to the letter; `.ci/run` runs each of them.
 
 use std::fs;
 use std::path::Path;
@@ -33,15 +32,5 @@ fn programs_are_the_files_that_are_run() {
     assert_eq!(paths, wanted);
     for (path, text) in programs {
         assert_eq!(text, fs::read_to_string(root.join(path)).unwrap(), "{path}");
-    }
-}
-
-#[cfg(feature = "rayon")]
-mod rust {
-    include!("../examples/minimal.rs");
-
-    #[test]
-    fn the_rust_program_runs() {
-        main().unwrap();
     }
 }

@@ -3,6 +3,11 @@
 use std::sync::OnceLock;
 
 /// Sizes of the data caches that one core sees, in bytes; 0 where unknown or absent.
+///
+/// ```
+/// let sizes = dynorm::cpu::CacheSizes { l1d: 32 << 10, l2: 1 << 20, l3: 0 };
+/// assert_eq!(sizes.last_level(), 1 << 20);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheSizes {
     /// Level 1, data.
@@ -15,6 +20,11 @@ pub struct CacheSizes {
 
 impl CacheSizes {
     /// The size of the largest cache.
+    ///
+    /// ```
+    /// let unknown = dynorm::cpu::CacheSizes::default();
+    /// assert_eq!(unknown.last_level(), 0);
+    /// ```
     pub fn last_level(&self) -> usize {
         [self.l3, self.l2, self.l1d].into_iter().find(|&size| size > 0).unwrap_or(0)
     }
@@ -23,6 +33,11 @@ impl CacheSizes {
 /// The cache sizes of this processor, asked for once.
 ///
 /// On x86 they come from CPUID; elsewhere they are unknown.
+///
+/// ```
+/// let sizes = dynorm::cpu::cache_sizes();
+/// println!("outputs above {} bytes are streamed", sizes.last_level());
+/// ```
 pub fn cache_sizes() -> CacheSizes {
     static SIZES: OnceLock<CacheSizes> = OnceLock::new();
     *SIZES.get_or_init(detect)

@@ -11,6 +11,13 @@ use crate::Error;
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ; those of [`Isa::current`].
+///
+/// ```
+/// let (source, mut destination) = ([1.5_f32; 100], [0.0; 100]);
+/// dynorm::cpu::copy(&source, &mut destination, false)?;
+/// assert_eq!(destination, source);
+/// # Ok::<(), dynorm::Error>(())
+/// ```
 pub fn copy(source: &[f32], destination: &mut [f32], stream: bool) -> Result<(), Error> {
     if source.len() != destination.len() {
         return Err(Error::Length {

@@ -6,6 +6,11 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// An instruction set that the kernels are compiled for, the least first. Results of one
 /// instruction set are the same to the bit for every split and alignment; between instruction
 /// sets they differ within the stated errors.
+///
+/// ```
+/// use dynorm::Isa;
+/// assert!(Isa::Portable.is_available() && Isa::Portable < Isa::Avx2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -31,6 +36,10 @@ impl Isa {
     pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The name that `DYNORM_ISA` and reports use.
+    ///
+    /// ```
+    /// assert_eq!(dynorm::Isa::Avx2.name(), "avx2");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -41,6 +50,10 @@ impl Isa {
     }
 
     /// Whether this processor, and its operating system, have it.
+    ///
+    /// ```
+    /// assert!(dynorm::Isa::detected().is_available());
+    /// ```
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         use std::arch::is_x86_feature_detected as has;
@@ -56,6 +69,10 @@ impl Isa {
     }
 
     /// Whether this processor, and its operating system, have it.
+    ///
+    /// ```
+    /// assert!(dynorm::Isa::detected().is_available());
+    /// ```
     #[cfg(not(target_arch = "x86_64"))]
     pub fn is_available(self) -> bool {
         self == Self::Portable
@@ -71,6 +88,11 @@ impl Isa {
     }
 
     /// The best that this processor has.
+    ///
+    /// ```
+    /// use dynorm::Isa;
+    /// assert_eq!(Some(Isa::detected()), Isa::available().last());
+    /// ```
     pub fn detected() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
@@ -81,6 +103,11 @@ impl Isa {
     /// # Errors
     /// [`Error::IsaName`] or [`Error::IsaMissing`] if `DYNORM_ISA` names none or one that the
     /// processor lacks: a benchmark under a misspelt name would otherwise measure another one.
+    ///
+    /// ```
+    /// assert!(dynorm::Isa::current()?.is_available());
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn current() -> Result<Self, Error> {
         match CURRENT.load(Relaxed) {
             UNSET => {
@@ -98,6 +125,13 @@ impl Isa {
     ///
     /// # Errors
     /// [`Error::IsaMissing`] if the processor lacks it.
+    ///
+    /// ```
+    /// use dynorm::Isa;
+    /// Isa::Portable.set_current()?;
+    /// assert_eq!(Isa::current()?, Isa::Portable);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn set_current(self) -> Result<(), Error> {
         CURRENT.store(self.checked()? as u8, Relaxed);
         Ok(())

@@ -47,6 +47,14 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::DriverMissing`], [`Error::DriverTooOld`], or [`Error::Driver`].
+    ///
+    /// ```
+    /// use dynorm::cuda::Device;
+    /// match Device::count() {
+    ///     Ok(count) => println!("{count} devices"),
+    ///     Err(error) => println!("{error}"), // without a driver: what was looked for
+    /// }
+    /// ```
     pub fn count() -> Result<usize, Error> {
         driver::load()?;
         let mut count = 0;
@@ -59,6 +67,13 @@ impl Device {
     ///
     /// # Errors
     /// As [`count`](Self::count).
+    ///
+    /// ```
+    /// use dynorm::cuda::Device;
+    /// if let Ok((major, minor)) = Device::driver_version() {
+    ///     println!("CUDA {major}.{minor}");
+    /// }
+    /// ```
     pub fn driver_version() -> Result<(u32, u32), Error> {
         let version = driver::load()?;
         Ok((version / 1000, version % 1000 / 10))
@@ -72,6 +87,17 @@ impl Device {
     /// [`Error::DriverMissing`] and [`Error::DriverTooOld`] without a driver that will do,
     /// [`Error::DeviceTooOld`] for devices before Ampere, [`Error::Driver`] for what else the
     /// driver refuses.
+    ///
+    /// ```
+    /// use dynorm::cuda::Device;
+    /// use dynorm::Norm;
+    ///
+    /// let norms = [Norm::DyT { alpha: 0.5 }];
+    /// match Device::primary(0, &norms) {
+    ///     Ok(device) => println!("compute capability {:?}", device.capability()),
+    ///     Err(error) => println!("{error}"),
+    /// }
+    /// ```
     pub fn primary(ordinal: usize, norms: &[Norm]) -> Result<Self, Error> {
         driver::load()?;
         let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
@@ -94,6 +120,17 @@ impl Device {
     ///
     /// # Safety
     /// The context must outlive the value.
+    ///
+    /// ```
+    /// use dynorm::cuda::Device;
+    /// use dynorm::Norm;
+    ///
+    /// let norms = [Norm::DyT { alpha: 0.5 }];
+    /// // SAFETY: no context is destroyed meanwhile.
+    /// if let Err(error) = unsafe { Device::current(&norms) } {
+    ///     println!("{error}"); // no driver, or no context on this thread
+    /// }
+    /// ```
     pub unsafe fn current(norms: &[Norm]) -> Result<Self, Error> {
         driver::load()?;
         // SAFETY: the driver is loaded.
@@ -110,6 +147,15 @@ impl Device {
     ///
     /// # Safety
     /// `context` must be null or a context that outlives the value.
+    ///
+    /// ```
+    /// use dynorm::cuda::Device;
+    /// use dynorm::Norm;
+    ///
+    /// let norms = [Norm::DyT { alpha: 0.5 }];
+    /// // SAFETY: null is allowed, and refused.
+    /// assert!(unsafe { Device::from_context(std::ptr::null_mut(), &norms) }.is_err());
+    /// ```
     pub unsafe fn from_context(context: *mut c_void, norms: &[Norm]) -> Result<Self, Error> {
         driver::load()?;
         if context.is_null() {
@@ -172,6 +218,13 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Driver`].
+    ///
+    /// ```
+    /// # fn f(device: &dynorm::cuda::Device) -> Result<(), dynorm::Error> {
+    /// let name: String = device.name()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(&self) -> Result<String, Error> {
         let mut name = [0_u8; 256];
         // SAFETY: the driver writes at most as many bytes as it is told, the last of them 0.
@@ -184,11 +237,25 @@ impl Device {
     }
 
     /// The device's compute capability, as (major, minor).
+    ///
+    /// ```
+    /// # fn f(device: &dynorm::cuda::Device) -> Result<(), dynorm::Error> {
+    /// let hopper = device.capability() >= (9, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capability(&self) -> (u32, u32) {
         self.capability
     }
 
     /// The context, as a `CUcontext`.
+    ///
+    /// ```
+    /// # fn f(device: &dynorm::cuda::Device) -> Result<(), dynorm::Error> {
+    /// let context: *mut std::ffi::c_void = device.context();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn context(&self) -> *mut c_void {
         self.context.cast()
     }

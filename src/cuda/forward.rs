@@ -43,6 +43,15 @@ pub struct Forward {
 
 impl Forward {
     /// `norm` over every row of `x`, written to `y`.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn new(norm: Norm, x: DeviceRows, y: DeviceRows) -> Self {
         let call = Call { norm, x, y, weight: None, bias: None, weight_offset: 0.0, fast: false };
         Self { call, programmatic: false }
@@ -50,12 +59,30 @@ impl Forward {
 
     /// Multiplies each channel by its weight: as many elements of type `element` at the device
     /// address `address` as there are channels.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y).weight(weight, Bf16);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn weight(mut self, address: u64, element: ElementType) -> Self {
         self.call.weight = Some(DeviceChannels { address, element });
         self
     }
 
     /// Adds to each channel its bias, given as [`weight`](Self::weight).
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y).bias(bias, Bf16);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn bias(mut self, address: u64, element: ElementType) -> Self {
         self.call.bias = Some(DeviceChannels { address, element });
         self
@@ -63,6 +90,15 @@ impl Forward {
 
     /// Adds `offset` to every weight, in f32: 1 for models that store `weight - 1` (Gemma).
     /// Without a weight it has no effect.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y).weight(weight, Bf16).weight_offset(1.0);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn weight_offset(mut self, offset: f32) -> Self {
         self.call.weight_offset = offset;
         self
@@ -71,6 +107,15 @@ impl Forward {
     /// Takes DyT's tanh from one instruction of the device, with a relative error of 2^-11 instead
     /// of 2^-22: less than the 2^-9 of rounding to bf16, but results differ. Other functions
     /// ignore it.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y).fast_tanh(true);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn fast_tanh(mut self, fast: bool) -> Self {
         self.call.fast = fast;
         self
@@ -79,6 +124,15 @@ impl Forward {
     /// Lets the kernel start before the one ahead of it on the stream has finished, on devices
     /// that can (compute capability 9.0). It waits before it reads `x` or writes, but weight and
     /// bias may be read before: no kernel that may still run may write them.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, weight: u64, bias: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceRows::new(y, Bf16, 8, 4096)?);
+    /// let call = Forward::new(Norm::DyT { alpha: 0.5 }, x, y).programmatic(true);
+    /// # Ok(call)
+    /// # }
+    /// ```
     pub fn programmatic(mut self, programmatic: bool) -> Self {
         self.programmatic = programmatic;
         self
@@ -100,6 +154,15 @@ impl Forward {
     /// Until the work is done, all tensors must be memory that `device` can reach, of the size
     /// that their shapes say, and nobody else may write them or read `y`. `stream` must be null or
     /// a stream of the device's context.
+    ///
+    /// ```
+    /// # use dynorm::{Error, cuda::{Device, Forward}};
+    /// # fn f(call: &Forward, device: &Device, stream: *mut std::ffi::c_void) -> Result<(), Error> {
+    /// // SAFETY: the tensors are the caller's until the stream has done the work.
+    /// unsafe { call.launch(device, stream)? };
+    /// # Ok(())
+    /// # }
+    /// ```
     pub unsafe fn launch(&self, device: &Device, stream: *mut c_void) -> Result<(), Error> {
         let call = &self.call;
         self.check()?;

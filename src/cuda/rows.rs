@@ -29,6 +29,12 @@ impl DeviceRows {
     ///
     /// # Errors
     /// [`Error::NoChannels`], or [`Error::TooLarge`].
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, cuda::DeviceRows};
+    /// let address = 0x7f00_0000_0000; // as cuMemAlloc, PyTorch or candle give it
+    /// assert!(DeviceRows::new(address, F16, 8, 4096).is_ok());
+    /// ```
     pub fn new(
         address: u64,
         element: ElementType,
@@ -43,6 +49,12 @@ impl DeviceRows {
     ///
     /// # Errors
     /// As [`new`](Self::new); [`Error::Stride`] if `stride < channels`.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, cuda::DeviceRows};
+    /// // The first 128 channels of 384.
+    /// assert!(DeviceRows::with_stride(0x7f00_0000_0000, F16, 8, 128, 384).is_ok());
+    /// ```
     pub fn with_stride(
         address: u64,
         element: ElementType,
@@ -56,16 +68,37 @@ impl DeviceRows {
     }
 
     /// The number of rows.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, cuda::DeviceRows};
+    /// let x = DeviceRows::new(0x7f00_0000_0000, F16, 8, 4096)?;
+    /// assert_eq!(x.rows(), 8);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn rows(&self) -> usize {
         self.layout.rows
     }
 
     /// The number of channels of a row.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, cuda::DeviceRows};
+    /// let x = DeviceRows::new(0x7f00_0000_0000, F16, 8, 4096)?;
+    /// assert_eq!(x.channels(), 4096);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn channels(&self) -> usize {
         self.layout.channels
     }
 
     /// The type of the elements.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, cuda::DeviceRows};
+    /// let x = DeviceRows::new(0x7f00_0000_0000, F16, 8, 4096)?;
+    /// assert_eq!(x.element_type(), F16);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
     pub fn element_type(&self) -> ElementType {
         self.element
     }

@@ -141,10 +141,10 @@ impl dynorm_forward_args {
     /// # Safety
     /// `args` must be NULL or point to as many bytes as its first field says, if these are at
     /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes for `'a`.
-    pub(super) unsafe fn read<'a>(
+    pub(super) unsafe fn read(
         args: *const Self,
-        room: &'a mut MaybeUninit<Self>,
-    ) -> Result<&'a Self, Refusal> {
+        room: &mut MaybeUninit<Self>,
+    ) -> Result<&Self, Refusal> {
         const KNOWN: usize = size_of::<dynorm_forward_args>();
         if args.is_null() {
             return Err(Refusal::Null { what: "args" });
