@@ -140,7 +140,7 @@ impl dynorm_forward_args {
     ///
     /// # Safety
     /// `args` must be NULL or point to as many bytes as its first field says, if these are at
-    /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes for `'a`.
+    /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes while they are read.
     pub(super) unsafe fn read(
         args: *const Self,
         room: &mut MaybeUninit<Self>,

@@ -69,7 +69,7 @@ pub enum dynorm_flag {
 }
 
 /// An enum of the header. In C it is a `uint32_t`, so values that come from there are kept as
-/// `MaybeUninit` until [`known`] has looked at them.
+/// `MaybeUninit` until `known` has looked at them.
 pub trait Enum: Copy + 'static {
     /// Its name.
     const NAME: &'static str;

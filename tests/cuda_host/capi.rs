@@ -164,6 +164,14 @@ fn a_call_allocates_nothing() {
     let before = allocations::count();
     let status = launch(device, &args);
     assert_eq!((allocations::count(), status), (before, DYNORM_OK));
+
+    // The emulator's memory is the host's, so the CPU takes the same call.
+    // SAFETY: `args` describes the tensors.
+    let on_cpu = || unsafe { dynorm_forward(&args) };
+    assert_eq!(on_cpu(), DYNORM_OK);
+    let before = allocations::count();
+    assert_eq!((on_cpu(), allocations::count()), (DYNORM_OK, before));
+    tensors.check(ULP);
     close(device);
 }
 
