@@ -320,6 +320,7 @@ impl<'a> Forward<'a> {
             weight: operand("weight", self.weight)?,
             bias: operand("bias", self.bias)?,
             weight_offset: self.weight_offset,
+            scale: self.norm.scale(),
             stream: !in_place && self.stream.unwrap_or_else(|| cpu::stream_pays(output_bytes)),
         };
         Ok((job, isa))

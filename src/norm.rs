@@ -96,6 +96,14 @@ impl Norm {
         }
     }
 
+    /// What the function is multiplied with at last.
+    pub(crate) const fn scale(self) -> f32 {
+        match self {
+            Self::DyIsru { scale, .. } => scale,
+            _ => 1.0,
+        }
+    }
+
     /// Checks the parameters. Every call does so by itself.
     ///
     /// # Errors

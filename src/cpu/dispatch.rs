@@ -28,7 +28,7 @@ pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
                 Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, isa, job),
                 Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, isa, job),
                 Norm::DyT { alpha } => run_function(DyT { alpha }, isa, job),
-                Norm::DyIsru { beta, scale } => run_function(DyIsru { beta, scale }, isa, job),
+                Norm::DyIsru { beta, .. } => run_function(DyIsru { beta }, isa, job),
                 Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, isa, job),
             }
         }

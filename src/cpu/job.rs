@@ -30,6 +30,9 @@ pub(crate) struct Job {
     pub(crate) bias: Option<Operand>,
     /// Added to every weight.
     pub(crate) weight_offset: f32,
+    /// What the function is multiplied with beside the weight. It is multiplied with the weight
+    /// first, which for many rows is done once.
+    pub(crate) scale: f32,
     /// Whether the output is written past the caches, and the input fetched ahead.
     pub(crate) stream: bool,
 }
@@ -41,7 +44,8 @@ impl Job {
             Some(weight)
                 if weight.element == ElementType::F32
                     && self.bias.is_none()
-                    && self.weight_offset == 0.0 =>
+                    && self.weight_offset == 0.0
+                    && self.scale == 1.0 =>
             {
                 Some(weight.data.as_ptr().cast())
             }

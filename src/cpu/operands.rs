@@ -19,15 +19,16 @@ const MOST_CHANNELS: usize = 4096;
 struct Wide(MaybeUninit<[f32; MOST_CHANNELS]>);
 
 /// Calls `run` with `job`, or with the same job whose weight and bias are f32 where that is
-/// faster. The results are the same: widening is exact, and the offset is added as it would be.
+/// faster. The results are the same: widening is exact, offset and scale are applied as they would be.
 ///
 /// # Safety
 /// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
 #[inline]
 pub(crate) unsafe fn with_wide_operands(isa: Isa, job: &Job, run: impl FnOnce(&Job)) {
     let narrow = |operand: Option<Operand>| operand.is_some_and(|o| o.element != ElementType::F32);
+    let scaled = job.weight.is_some() && job.scale != 1.0;
     let pays = job.rows >= LEAST_ROWS && job.channels <= MOST_CHANNELS;
-    if pays && (narrow(job.weight) || narrow(job.bias)) {
+    if pays && (narrow(job.weight) || narrow(job.bias) || scaled) {
         // SAFETY: the same contract, and there is room for the channels.
         unsafe { run_widened(isa, job, run) }
     } else {
@@ -42,23 +43,25 @@ pub(crate) unsafe fn with_wide_operands(isa: Isa, job: &Job, run: impl FnOnce(&J
 #[inline(never)]
 unsafe fn run_widened(isa: Isa, job: &Job, run: impl FnOnce(&Job)) {
     let (mut weight, mut bias) = (Wide(MaybeUninit::uninit()), Wide(MaybeUninit::uninit()));
-    let widen = |operand: Option<Operand>, offset: f32, wide: &mut Wide| {
+    let widen = |operand: Option<Operand>, offset: f32, scale: f32, wide: &mut Wide| {
         operand.map(|from| {
             let to = NonNull::from(&mut wide.0).cast();
             // SAFETY: the job vouches for its operands, the caller for the room and for `isa`.
-            unsafe { enter(isa, Widen { from, offset, to, channels: job.channels }) };
+            unsafe { enter(isa, Widen { from, offset, scale, to, channels: job.channels }) };
             Operand { data: to.cast(), element: ElementType::F32 }
         })
     };
-    let weight = widen(job.weight, job.weight_offset, &mut weight);
-    let bias = widen(job.bias, 0.0, &mut bias);
-    run(&Job { weight, bias, weight_offset: 0.0, ..*job });
+    let weight = widen(job.weight, job.weight_offset, job.scale, &mut weight);
+    let bias = widen(job.bias, 0.0, 1.0, &mut bias);
+    let scale = if weight.is_some() { 1.0 } else { job.scale };
+    run(&Job { weight, bias, weight_offset: 0.0, scale, ..*job });
 }
 
-/// `from` plus `offset`, as f32.
+/// `(from + offset) * scale`, as f32.
 struct Widen {
     from: Operand,
     offset: f32,
+    scale: f32,
     to: NonNull<f32>,
     channels: usize,
 }
@@ -91,6 +94,9 @@ unsafe fn widen<S: Simd, E: Storage>(s: S, from: *const E, to: &Widen) {
             let mut v = E::load_part(s, from.add(i), part);
             if to.offset != 0.0 {
                 v = s.add(v, s.splat(to.offset));
+            }
+            if to.scale != 1.0 {
+                v = s.mul(v, s.splat(to.scale));
             }
             s.store_f32_part(to.to.as_ptr().add(i), v, part);
         }

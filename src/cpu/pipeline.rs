@@ -269,7 +269,7 @@ unsafe fn try_store<S: Simd, Y: Storage>(
     }
 }
 
-/// `(weight + weight_offset) * f + bias`. Which of them are there, and of which type, is the
+/// `(weight + weight_offset) * scale * f + bias`. Which of them are there, and of which type, is the
 /// same for every block of a call: the branches are predicted and cost less than the copies of
 /// all kernels that it would take to have none.
 ///
@@ -305,8 +305,18 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
                 w[j] = s.add(w[j], s.splat(job.weight_offset));
             }
         }
+        if job.scale != 1.0 {
+            for j in 0..U {
+                w[j] = s.mul(w[j], s.splat(job.scale));
+            }
+        }
         w
     });
+    if weight.is_none() && job.scale != 1.0 {
+        for j in 0..U {
+            v[j] = s.mul(f[j], s.splat(job.scale));
+        }
+    }
     match (weight, bias) {
         (None, None) => {}
         (Some(w), None) => {
@@ -316,7 +326,7 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
         }
         (None, Some(b)) => {
             for j in 0..U {
-                v[j] = s.add(f[j], b[j]);
+                v[j] = s.add(v[j], b[j]);
             }
         }
         (Some(w), Some(b)) => {
