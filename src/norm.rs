@@ -38,6 +38,8 @@ pub enum Norm {
     /// ([Stollenwerk 2025](https://arxiv.org/abs/2503.21708)). Equal to RMSNorm for a channel
     /// whose fellow channels have `sum(x^2) + C eps = beta`, with `scale = sqrt(C)`.
     ///
+    /// With a weight the scale is multiplied with it first: their product must be within f32's range.
+    ///
     /// For an output in bf16 x86 processors estimate the root: the value that is rounded is then
     /// within 2^-14 of the exact one, a sixty-fourth of an ulp of bf16.
     DyIsru {

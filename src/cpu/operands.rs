@@ -1,4 +1,5 @@
-//! Weights and biases of 16 bits, widened once for many rows instead of once a row.
+//! Weights and biases that are brought into their final form, f32 with offset and scale, once for
+//! many rows instead of once a row.
 
 use super::dispatch::enter;
 use super::isa::Isa;
@@ -9,9 +10,9 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use half::{bf16, f16};
 
-/// Rows from which on it pays: widening costs about what it saves on five rows.
+/// Rows from which on it is done: by counting instructions, it costs what it saves on about five.
 const LEAST_ROWS: usize = 8;
-/// Channels up to which it pays: half of a level-1 cache of 32 KiB.
+/// Channels up to which it is done: wide values fill half of a level-1 cache of 32 KiB then.
 const MOST_CHANNELS: usize = 4096;
 
 /// Values of a weight or a bias, on the stack.
@@ -19,7 +20,8 @@ const MOST_CHANNELS: usize = 4096;
 struct Wide(MaybeUninit<[f32; MOST_CHANNELS]>);
 
 /// Calls `run` with `job`, or with the same job whose weight and bias are f32 where that is
-/// faster. The results are the same: widening is exact, offset and scale are applied as they would be.
+/// faster. The results are the same: widening is exact, offset and scale are applied as they would
+/// be for every row.
 ///
 /// # Safety
 /// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
