@@ -158,7 +158,8 @@ impl<'a> Forward<'a> {
 
     /// Writes the output past the caches, or not, instead of deciding by its size. Streamed
     /// stores are faster for an output that leaves the caches anyhow, and much slower for one
-    /// that would stay: say `false` if a large output is read again at once. Has no effect in
+    /// that would stay, or whose rows are short and do not begin at cache lines (64 bytes; a large
+    /// `Vec` seldom does). Say `false` if a large output is read again at once. Has no effect in
     /// place, nor with [`Isa::Portable`].
     ///
     /// ```
@@ -306,9 +307,7 @@ impl<'a> Forward<'a> {
             Some(isa) => isa.checked()?,
             None => Isa::current()?,
         };
-        let in_place = self.x.data == self.y.data;
-        let output_bytes = y.rows * y.channels * self.y.element.size();
-        let job = Job {
+        let mut job = Job {
             x: self.x.data,
             y: self.y.data,
             x_element: self.x.element,
@@ -321,8 +320,10 @@ impl<'a> Forward<'a> {
             bias: operand("bias", self.bias)?,
             weight_offset: self.weight_offset,
             scale: self.norm.scale(),
-            stream: !in_place && self.stream.unwrap_or_else(|| cpu::stream_pays(output_bytes)),
+            stream: false,
         };
+        job.stream = self.x.data != self.y.data
+            && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job));
         Ok((job, isa))
     }
 }

@@ -53,9 +53,11 @@ const UNROLL: usize = 4;
 const LINE: usize = 64;
 /// How far ahead of itself an element-wise function fetches its input, in bytes.
 const PREFETCH: usize = 32 << 10;
-/// Bytes of a row from which on its successor is fetched into the second level of the caches: the
+/// Bytes of a row from which on its successors are fetched into the second level of the caches: the
 /// first has the row and the weight to keep.
 const LONG: usize = 4096;
+/// How far ahead of itself a row function fetches then, in bytes, if that is more than a row.
+const PREFETCH_ROWS: usize = 16 << 10;
 
 /// Lengths of rows, in bytes of input, of which each is read before the one before it is
 /// written. What follows a sum (its horizontal end, a division, a root) then happens while that
@@ -91,10 +93,15 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
         let (x, y) = (job.x.as_ptr().cast::<X>(), job.y.as_ptr().cast::<Y>());
         let bytes = job.channels * size_of::<X>();
         // A row function reads its next row next; the others read straight on.
-        let ahead = match F::READS_ROW {
-            true => Ahead { elements: job.x_stride, first_level: bytes < LONG },
-            false => Ahead { elements: PREFETCH / size_of::<X>(), first_level: false },
+        let first_level = F::READS_ROW && bytes < LONG;
+        let elements = if !F::READS_ROW {
+            PREFETCH / size_of::<X>()
+        } else if first_level {
+            job.x_stride
+        } else {
+            (PREFETCH_ROWS / bytes).max(1) * job.x_stride
         };
+        let ahead = Ahead { elements, first_level };
         if F::READS_ROW && LEAD.contains(&bytes) {
             // SAFETY: `new`'s caller vouches for `channels` elements at every row.
             let mut known = unsafe { F::row(prepared, s, x, job.channels) };

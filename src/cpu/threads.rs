@@ -7,15 +7,27 @@ use super::job::Job;
 use super::split::for_part;
 use crate::Norm;
 
-/// Whether an output of `bytes` bytes is better written past the caches: if it does not stay in
-/// the last of them.
+/// Whether the output of `job` is better written past the caches: if it does not stay in the last
+/// of them, and its rows begin at cache lines or are long. The lines at either end of a row are
+/// otherwise read from memory first, and the streamed stores wait for them.
 ///
-/// `cargo bench --bench stream` on a Zen 4 with 32 MiB, plain time over streamed time: 0.5 (RMSNorm)
-/// to 1.0 up to 4 MiB, 0.9 to 1.2 at 32 MiB, 1.0 (LayerNorm, bound by arithmetic) to 1.2 at 128 MiB.
-pub(crate) fn stream_pays(bytes: usize) -> bool {
+/// `cargo bench --bench stream` on a Zen 4 with 32 MiB, rows of 768 channels in f32, plain time over
+/// streamed time: rows at cache lines, from 32 MiB on 1.3 to 1.6 (RMSNorm, LayerNorm), 1.0 to 1.1
+/// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic; with weights 1.0); rows 16 bytes
+/// behind one, 0.7 to 1.0 (RMSNorm, LayerNorm).
+pub(crate) fn stream_pays(norm: Norm, job: &Job) -> bool {
+    let job = if norm.is_elementwise() { job.flattened() } else { *job };
+    let size = job.y_element.size();
+    let row = job.channels * size;
+    let aligned = (job.y.addr().get() | (job.y_stride * size)).is_multiple_of(LINE);
     let last_level = cache_sizes().last_level();
-    last_level > 0 && bytes > last_level
+    last_level > 0 && job.rows * row > last_level && (aligned || row >= LONG_ROW)
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Bytes of a row of output from which on its ends do not matter.
+const LONG_ROW: usize = 4096;
 
 /// Does all of `job` on the calling thread.
 ///
