@@ -1,5 +1,7 @@
 //! What a call refuses, and why.
 
+use crate::{ElementType, HeadShape};
+
 /// Why a call was refused. Nothing has been written when one is returned.
 ///
 /// ```
@@ -29,6 +31,17 @@ pub enum Error {
         /// The channels of a row.
         channels: usize,
     },
+    /// Heads of tokens that would overlap.
+    #[error(
+        "{what} has {} heads of {} channels, one every {} elements, in tokens that are {} elements apart; they overlap",
+        given.heads, given.channels, given.head_stride, given.token_stride
+    )]
+    HeadStride {
+        /// Which tensor.
+        what: &'static str,
+        /// The shape given.
+        given: HeadShape,
+    },
     /// A shape whose number of elements, or of bytes, no memory can hold.
     #[error("{what} of {rows} rows, one every {stride} elements, is larger than the address space")]
     TooLarge {
@@ -49,14 +62,16 @@ pub enum Error {
         /// The number of elements that the shape needs.
         wanted: usize,
     },
-    /// An output of another shape than the input.
+    /// A tensor of another shape than the input.
     #[error(
-        "output has {given_rows} rows of {given_channels} channels; the input has {rows} of {channels}"
+        "{what} has {given_rows} rows of {given_channels} channels; the input has {rows} of {channels}"
     )]
     Shape {
-        /// The output's rows.
+        /// Which tensor.
+        what: &'static str,
+        /// Its rows.
         given_rows: usize,
-        /// The output's channels.
+        /// Its channels.
         given_channels: usize,
         /// The input's rows.
         rows: usize,
@@ -72,6 +87,26 @@ pub enum Error {
         given: f32,
         /// The range that is allowed, in words.
         wanted: &'static str,
+    },
+    /// A residual's sum of another type than the residual.
+    #[error("the residual's sum is of {}; the residual is of {}", given.name(), wanted.name())]
+    SumType {
+        /// The sum's type.
+        given: ElementType,
+        /// The residual's type.
+        wanted: ElementType,
+    },
+    /// Statistics of rows for a function that needs none.
+    #[error("{name} is element-wise and needs no statistics of rows")]
+    NoStatistics {
+        /// The function.
+        name: &'static str,
+    },
+    /// A static scale for a function whose results have no bound but the number of channels'.
+    #[error("{name} has no bound that does not depend on the row; compute the scale of each row")]
+    NoStaticScale {
+        /// The function.
+        name: &'static str,
     },
     /// A part that does not exist.
     #[error("part {index} of {count} was asked for; the index must be below the count")]

@@ -1,9 +1,9 @@
 //! A forward call: what it works on, its options, and the ways to run it.
 
-use crate::cpu::{self, Isa, Job, Operand};
+use crate::cpu::{self, Fused, Isa, Job, Operand, OutputType, Places};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
-use crate::{Element, ElementType, Error, Norm, Rows, RowsMut};
+use crate::{Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -37,11 +37,15 @@ use core::ptr::NonNull;
 pub struct Forward<'a> {
     norm: Norm,
     /// The input; in place, it is where the output is.
-    x: Tensor,
-    y: Tensor,
+    x: Tensor<ElementType>,
+    y: Tensor<OutputType>,
+    residual: Option<Residual>,
+    gate: Option<Tensor<ElementType>>,
+    scale: Option<Scale>,
     weight: Option<Channels<'a>>,
     bias: Option<Channels<'a>>,
     weight_offset: f32,
+    statistics: Option<&'a [RowStatistics]>,
     isa: Option<Isa>,
     stream: Option<bool>,
     borrows: PhantomData<(Rows<'a>, RowsMut<'a>)>,
@@ -49,36 +53,181 @@ pub struct Forward<'a> {
 
 /// Where a tensor is.
 #[derive(Clone, Copy, Debug)]
-struct Tensor {
+struct Tensor<T> {
     data: NonNull<u8>,
-    element: ElementType,
+    element: T,
     layout: Layout,
 }
 
-// SAFETY: a `Forward` is a shared borrow of `x`, weight and bias and an exclusive one of `y`.
+/// What is added to the input, and where the sum goes.
+#[derive(Clone, Copy, Debug)]
+struct Residual {
+    /// `None` if it is where the sum goes.
+    input: Option<Tensor<ElementType>>,
+    sum: Tensor<ElementType>,
+}
+
+/// The scales of a quantised output, and how many there are.
+#[derive(Clone, Copy, Debug)]
+enum Scale {
+    Given(f32),
+    GivenPerRow(NonNull<f32>, usize),
+    Computed(NonNull<f32>, usize),
+}
+
+// SAFETY: a `Forward` is a shared borrow of everything that is read and an exclusive one of
+// everything that is written.
 unsafe impl Send for Forward<'_> {}
 // SAFETY: through a shared `Forward` only `run_part` writes, and its caller vouches for it.
 unsafe impl Sync for Forward<'_> {}
 
+#[inline]
+fn input(x: Rows<'_>) -> Tensor<ElementType> {
+    Tensor { data: x.data, element: x.element, layout: x.layout }
+}
+
+#[inline]
+fn output(y: RowsMut<'_>) -> Tensor<ElementType> {
+    Tensor { data: y.data, element: y.element, layout: y.layout }
+}
+
 impl<'a> Forward<'a> {
+    #[inline]
     pub(crate) fn new(norm: Norm, x: Rows<'a>, y: RowsMut<'a>) -> Self {
-        let x = Tensor { data: x.data, element: x.element, layout: x.layout };
-        Self { x, ..Self::in_place(norm, y) }
+        Self { x: input(x), ..Self::in_place(norm, y) }
     }
 
+    #[inline]
     pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
-        let tensor = Tensor { data: xy.data, element: xy.element, layout: xy.layout };
+        let x = output(xy);
         Self {
             norm,
-            x: tensor,
-            y: tensor,
+            x,
+            y: Tensor { data: x.data, element: OutputType::Element(x.element), layout: x.layout },
+            residual: None,
+            gate: None,
+            scale: None,
             weight: None,
             bias: None,
             weight_offset: 0.0,
+            statistics: None,
             isa: None,
             stream: None,
             borrows: PhantomData,
         }
+    }
+
+    #[inline]
+    pub(crate) fn quantized(
+        norm: Norm,
+        x: Rows<'a>,
+        y: QuantizedRowsMut<'a>,
+        scale: crate::Scale<'a>,
+    ) -> Self {
+        let scale = match scale {
+            crate::Scale::Given(scale) => Scale::Given(scale),
+            crate::Scale::GivenPerRow(s) => Scale::GivenPerRow(NonNull::from(s).cast(), s.len()),
+            crate::Scale::Computed(s) => {
+                let len = s.len();
+                Scale::Computed(NonNull::from(s).cast(), len)
+            }
+        };
+        let x = input(x);
+        Self {
+            norm,
+            x,
+            y: Tensor { data: y.data, element: OutputType::Quantized(y.element), layout: y.layout },
+            residual: None,
+            gate: None,
+            scale: Some(scale),
+            weight: None,
+            bias: None,
+            weight_offset: 0.0,
+            statistics: None,
+            isa: None,
+            stream: None,
+            borrows: PhantomData,
+        }
+    }
+
+    /// Adds the input to `residual` first, in f32 and rounded to its type, and takes the function of
+    /// that: `residual += x; y = norm(residual)`, in one pass over the memory and with the bits of
+    /// the two steps. The input may be overwritten ([`Norm::forward_in_place`]), as engines do it.
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowsMut};
+    /// let (mut x, mut residual) = ([1.0_f32; 4], [3.0_f32; 4]);
+    /// Norm::RmsNorm { eps: 0.0 }
+    ///     .forward_in_place(RowsMut::new(&mut x, 1, 4)?)
+    ///     .residual(RowsMut::new(&mut residual, 1, 4)?)
+    ///     .run()?;
+    /// assert_eq!((residual, x), ([4.0; 4], [1.0; 4]));
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    #[inline]
+    pub fn residual(mut self, residual: RowsMut<'a>) -> Self {
+        self.residual = Some(Residual { input: None, sum: output(residual) });
+        self
+    }
+
+    /// As [`residual`](Forward::residual), but `residual` stays and the sum goes elsewhere, in the
+    /// same type. That costs reading it from memory first if it is in no cache.
+    ///
+    /// ```
+    /// use dynorm::{Norm, Rows, RowsMut};
+    /// let (x, residual) = ([1.0_f32; 4], [3.0_f32; 4]);
+    /// let (mut sum, mut y) = ([0.0_f32; 4], [0.0_f32; 4]);
+    /// Norm::RmsNorm { eps: 0.0 }
+    ///     .forward(Rows::new(&x, 1, 4)?, RowsMut::new(&mut y, 1, 4)?)
+    ///     .residual_into(Rows::new(&residual, 1, 4)?, RowsMut::new(&mut sum, 1, 4)?)
+    ///     .run()?;
+    /// assert_eq!((sum, y), ([4.0; 4], [1.0; 4]));
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    #[inline]
+    pub fn residual_into(mut self, residual: Rows<'a>, sum: RowsMut<'a>) -> Self {
+        self.residual = Some(Residual { input: Some(input(residual)), sum: output(sum) });
+        self
+    }
+
+    /// Multiplies the result by `silu(z) = z / (1 + exp(-z))`, element by element, before it is
+    /// rounded: Mamba-2's and Qwen3-Next's gate.
+    ///
+    /// ```
+    /// use dynorm::{Norm, Rows, RowsMut};
+    /// let (mut xy, z) = ([1e30_f32, 1e30], [0.0_f32, 50.0]);
+    /// Norm::DyT { alpha: 1.0 }
+    ///     .forward_in_place(RowsMut::new(&mut xy, 1, 2)?)
+    ///     .gate(Rows::new(&z, 1, 2)?)
+    ///     .run()?;
+    /// assert_eq!(xy, [0.0, 50.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    #[inline]
+    pub fn gate(mut self, z: Rows<'a>) -> Self {
+        self.gate = Some(input(z));
+        self
+    }
+
+    /// Takes what RMSNorm and LayerNorm need to know of each row from here instead of reading the row
+    /// for it: one element for each row. See [`RowStatistics`].
+    ///
+    /// ```
+    /// use dynorm::{Norm, RowStatistics, RowsMut};
+    /// // This shard has two of four channels, whose squares' sum is 16.
+    /// let whole = RowStatistics { count: 4.0, m2: 16.0, ..RowStatistics::EMPTY };
+    /// let mut shard = [1.0_f32, 3.0];
+    /// Norm::RmsNorm { eps: 0.0 }
+    ///     .forward_in_place(RowsMut::new(&mut shard, 1, 2)?)
+    ///     .statistics(&[whole])
+    ///     .run()?;
+    /// assert_eq!(shard, [0.5, 1.5]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    #[inline]
+    pub fn statistics(mut self, statistics: &'a [RowStatistics]) -> Self {
+        self.statistics = Some(statistics);
+        self
     }
 
     /// Multiplies each channel by its `weight`: one element per channel.
@@ -134,6 +283,7 @@ impl<'a> Forward<'a> {
     /// assert_eq!(xy, [0.0, 1.5, -2.0]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn weight_offset(mut self, offset: f32) -> Self {
         self.weight_offset = offset;
         self
@@ -151,6 +301,7 @@ impl<'a> Forward<'a> {
     /// assert_eq!(xy, [0.0, 1.0, -1.0]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
@@ -172,6 +323,7 @@ impl<'a> Forward<'a> {
     /// assert_eq!(y, [1.0; 99]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn stream(mut self, stream: bool) -> Self {
         self.stream = Some(stream);
         self
@@ -180,9 +332,11 @@ impl<'a> Forward<'a> {
     /// Does the work on the calling thread.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `x` and `y` differ in shape, [`Error::Length`] for a weight or bias
-    /// that is not one element per channel, those of [`Norm::check`] for the parameters and of
-    /// [`Isa::current`] for the instruction set.
+    /// [`Error::Shape`] if tensors differ in shape, [`Error::Length`] for a weight or bias that is not
+    /// one element per channel, or scales or statistics that are not one per row,
+    /// [`Error::SumType`] if a residual and its sum differ in type, [`Error::NoStatistics`] for
+    /// statistics with an element-wise function, [`Error::Parameter`] for scales out of range, those
+    /// of [`Norm::check`] for the parameters and of [`Isa::current`] for the instruction set.
     ///
     /// ```
     /// use dynorm::{Norm, Rows, RowsMut};
@@ -193,12 +347,10 @@ impl<'a> Forward<'a> {
     /// assert_eq!(y, [1.0; 8]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn run(&mut self) -> Result<(), Error> {
-        let (job, isa) = self.validate()?;
-        // SAFETY: `validate` vouches for the job and the instruction set; `&mut self` keeps
-        // others from running it meanwhile.
-        unsafe { cpu::run_serial(self.norm, isa, &job) };
-        Ok(())
+        // SAFETY: `with_job` vouches for the job; `&mut self` keeps others from running it meanwhile.
+        self.with_job(|job| unsafe { cpu::run_serial(self.norm, job) })
     }
 
     /// Does the work on the threads of rayon's current pool (of the pool that the calling
@@ -219,11 +371,10 @@ impl<'a> Forward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     #[cfg(feature = "rayon")]
+    #[inline]
     pub fn run_parallel(&mut self) -> Result<(), Error> {
-        let (job, isa) = self.validate()?;
         // SAFETY: as in `run`.
-        unsafe { cpu::run_parallel(self.norm, isa, &job) };
-        Ok(())
+        self.with_job(|job| unsafe { cpu::run_parallel(self.norm, job) })
     }
 
     /// Does part `index` of `count` of the work on the calling thread, for hosts with threads of
@@ -257,10 +408,8 @@ impl<'a> Forward<'a> {
         if index >= count {
             return Err(Error::Part { index, count });
         }
-        let (job, isa) = self.validate()?;
-        // SAFETY: `validate` vouches for the job and the instruction set, the caller for the part.
-        unsafe { cpu::run_part(self.norm, isa, &job, index, count) };
-        Ok(())
+        // SAFETY: `with_job` vouches for the job, the caller for the part.
+        self.with_job(|job| unsafe { cpu::run_part(self.norm, job, index, count) })
     }
 
     /// The work in `count` parts of about equal size, for threads of the host's own. A part may
@@ -283,19 +432,13 @@ impl<'a> Forward<'a> {
         (0..count).map(move |index| Part { call, index, count })
     }
 
-    /// Checks everything, and describes the work and the instruction set to do it with.
-    fn validate(&self) -> Result<(Job, Isa), Error> {
+    /// Checks everything, and has `run` do the work.
+    #[inline]
+    fn with_job(&self, run: impl FnOnce(&Job)) -> Result<(), Error> {
         self.norm.check()?;
         require("weight_offset", self.weight_offset, self.weight_offset.is_finite(), "finite")?;
         let (x, y) = (self.x.layout, self.y.layout);
-        if (x.rows, x.channels) != (y.rows, y.channels) {
-            return Err(Error::Shape {
-                given_rows: y.rows,
-                given_channels: y.channels,
-                rows: x.rows,
-                channels: x.channels,
-            });
-        }
+        same_shape("output", y, x)?;
         let operand = |what, channels: Option<Channels<'a>>| match channels {
             None => Ok(None),
             Some(given) => {
@@ -303,17 +446,22 @@ impl<'a> Forward<'a> {
                 Ok(Some(Operand { data: given.data, element: given.element }))
             }
         };
-        let isa = match self.isa {
-            Some(isa) => isa.checked()?,
-            None => Isa::current()?,
+        let (y_element, y_size) = match self.y.element {
+            OutputType::Element(element) => (element, element.size()),
+            // The function gives f32, which are quantised then.
+            OutputType::Quantized(_) => (ElementType::F32, 1),
         };
+        let fused = self.fused()?;
+        let sum = self.residual.map_or(self.x, |residual| residual.sum);
         let mut job = Job {
-            x: self.x.data,
-            y: self.y.data,
-            x_element: self.x.element,
-            y_element: self.y.element,
-            x_stride: x.stride,
-            y_stride: y.stride,
+            x: Places::new(sum.data, sum.layout),
+            y: Places::new(self.y.data, y),
+            x_element: sum.element,
+            y_element,
+            isa: match self.isa {
+                Some(isa) => isa.checked()?,
+                None => Isa::current()?,
+            },
             rows: x.rows,
             channels: x.channels,
             weight: operand("weight", self.weight)?,
@@ -321,11 +469,123 @@ impl<'a> Forward<'a> {
             weight_offset: self.weight_offset,
             scale: self.norm.scale(),
             stream: false,
+            fetch: false,
+            statistics: self.checked_statistics()?,
+            fused: fused.as_ref(),
+            first: (0, 0),
         };
-        job.stream = self.x.data != self.y.data
-            && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job));
-        Ok((job, isa))
+        job.fetch = self.x.data != self.y.data
+            && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job, y_size));
+        job.stream = job.fetch;
+        match fused {
+            Some(Fused { output: Some(output), .. }) => {
+                // What the function writes stays in the caches.
+                let output = cpu::Output { stream: job.stream, ..output };
+                let fused = Fused { output: Some(output), ..fused.unwrap_or_default() };
+                run(&Job { stream: false, fused: Some(&fused), ..job });
+            }
+            _ => run(&job),
+        }
+        Ok(())
     }
+
+    /// What is done beside the function, if anything.
+    #[inline]
+    fn fused(&self) -> Result<Option<Fused>, Error> {
+        // With statistics given the function is compiled for f32 only.
+        let output = self.gate.is_some() || self.scale.is_some() || self.statistics.is_some();
+        if self.residual.is_none() && !output {
+            return Ok(None);
+        }
+        let shape = self.x.layout;
+        let tensor = |what, given: Tensor<ElementType>| {
+            same_shape(what, given.layout, shape)?;
+            let places = Places::new(given.data, given.layout);
+            Ok(cpu::Tensor { places, element: given.element })
+        };
+        let residual = match self.residual {
+            None => None,
+            Some(Residual { input, sum: to }) => {
+                let sum = tensor("residual's sum", to)?;
+                let residual = input.map_or(Ok(sum), |input| tensor("residual", input))?;
+                if residual.element != sum.element {
+                    let (given, wanted) = (sum.element, residual.element);
+                    return Err(Error::SumType { given, wanted });
+                }
+                let x = tensor("input", self.x)?;
+                Some(cpu::Residual { x, residual: residual.places, sum })
+            }
+        };
+        let scale = match self.scale {
+            None => None,
+            Some(scale) => Some(checked_scale(scale, shape.rows)?),
+        };
+        let behind = cpu::Output {
+            places: Places::new(self.y.data, self.y.layout),
+            element: self.y.element,
+            scale,
+            stream: false,
+        };
+        Ok(Some(Fused {
+            residual,
+            gate: self.gate.map(|z| tensor("gate", z)).transpose()?,
+            output: output.then_some(behind),
+        }))
+    }
+
+    fn checked_statistics(&self) -> Result<Option<NonNull<RowStatistics>>, Error> {
+        let Some(statistics) = self.statistics else { return Ok(None) };
+        if self.norm.is_elementwise() {
+            return Err(Error::NoStatistics { name: self.norm.name() });
+        }
+        one_per_row("statistics", statistics.len(), self.x.layout.rows)?;
+        Ok(Some(NonNull::from(statistics).cast()))
+    }
+}
+
+/// An [`Error::Shape`] unless `given` has the shape of the input.
+fn same_shape(what: &'static str, given: Layout, input: Layout) -> Result<(), Error> {
+    if (given.rows, given.channels) == (input.rows, input.channels) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what,
+        given_rows: given.rows,
+        given_channels: given.channels,
+        rows: input.rows,
+        channels: input.channels,
+    })
+}
+
+/// An [`Error::Length`] unless there is one for each row.
+fn one_per_row(what: &'static str, given: usize, rows: usize) -> Result<(), Error> {
+    if given == rows { Ok(()) } else { Err(Error::Length { what, given, wanted: rows }) }
+}
+
+/// The scales of `rows` rows, if they can be used.
+fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
+    let usable = |scale: f32| {
+        let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
+        require("scale", scale, usable, "finite and at least 2^-126")
+    };
+    Ok(match scale {
+        Scale::Given(scale) => {
+            usable(scale)?;
+            cpu::Scale::Given(scale)
+        }
+        Scale::GivenPerRow(scales, len) => {
+            one_per_row("scale", len, rows)?;
+            for row in 0..len {
+                // SAFETY: there are `len` of them.
+                usable(unsafe { scales.add(row).read() })?;
+            }
+            cpu::Scale::GivenPerRow(scales)
+        }
+        Scale::Computed(scales, len) => {
+            one_per_row("scale", len, rows)?;
+            cpu::Scale::Computed(scales)
+        }
+    })
 }
 
 /// A part of a [`Forward`], to be run by one thread; see [`Forward::parts`].

@@ -62,7 +62,9 @@ mod forward;
 mod norm;
 #[cfg(any(feature = "cuda", feature = "capi"))]
 mod place;
+mod quantized;
 pub mod reference;
+mod statistics;
 mod tensor;
 
 pub use cpu::Isa;
@@ -71,4 +73,6 @@ pub use error::Error;
 pub use forward::{Forward, Part};
 pub use half::{bf16, f16};
 pub use norm::Norm;
-pub use tensor::{Rows, RowsMut};
+pub use quantized::{F8E4M3, Quantized, QuantizedRowsMut, QuantizedType, Scale};
+pub use statistics::RowStatistics;
+pub use tensor::{HeadShape, Rows, RowsMut};

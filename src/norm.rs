@@ -1,6 +1,6 @@
 //! Which function, and its parameters.
 
-use crate::{Error, Forward, Rows, RowsMut};
+use crate::{Error, Forward, QuantizedRowsMut, Rows, RowsMut, Scale};
 
 /// A function over rows of C channels, with its parameters. `weight` and `bias` are given to
 /// the call, see [`Forward`].
@@ -149,8 +149,35 @@ impl Norm {
     /// assert_eq!(y, [1.2, -1.6, 0.0, 0.0]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn forward<'a>(self, x: Rows<'a>, y: RowsMut<'a>) -> Forward<'a> {
         Forward::new(self, x, y)
+    }
+
+    /// The function over every row of `x`, quantised to 8 bits: the f32 result over the row's scale is
+    /// rounded to nearest even. See [`Scale`].
+    ///
+    /// ```
+    /// use dynorm::{F8E4M3, Norm, QuantizedRowsMut, Rows, Scale};
+    /// let (x, mut y) = ([1e30_f32, -1e30, 0.0], [F8E4M3::default(); 3]);
+    /// Norm::DyT { alpha: 0.5 }
+    ///     .forward_quantized(
+    ///         Rows::new(&x, 1, 3)?,
+    ///         QuantizedRowsMut::new(&mut y, 1, 3)?,
+    ///         Scale::Given(1.0 / 448.0),
+    ///     )
+    ///     .run()?;
+    /// assert_eq!(y.map(F8E4M3::to_f32), [448.0, -448.0, 0.0]);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    #[inline]
+    pub fn forward_quantized<'a>(
+        self,
+        x: Rows<'a>,
+        y: QuantizedRowsMut<'a>,
+        scale: Scale<'a>,
+    ) -> Forward<'a> {
+        Forward::quantized(self, x, y, scale)
     }
 
     /// The function over every row of `xy`, written over its input.
@@ -162,6 +189,7 @@ impl Norm {
     /// assert_eq!(xy, [0.0, 1.0, -1.0]);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn forward_in_place<'a>(self, xy: RowsMut<'a>) -> Forward<'a> {
         Forward::in_place(self, xy)
     }

@@ -1,7 +1,7 @@
 //! Tensors by address: what the borrow checker sees of slices, checked for memory that it does not
 //! know.
 
-use crate::tensor::Layout;
+use crate::tensor::{Heads, Layout};
 use crate::{ElementType, Error};
 
 /// Where a tensor is, as numbers. Its layout has been validated.
@@ -10,6 +10,13 @@ pub(crate) struct Place {
     pub(crate) address: u64,
     pub(crate) element: ElementType,
     pub(crate) layout: Layout,
+}
+
+/// Runs of elements, one every `stride`.
+struct Row {
+    elements: usize,
+    stride: usize,
+    count: usize,
 }
 
 impl Place {
@@ -32,31 +39,46 @@ impl Place {
         element: ElementType,
         channels: usize,
     ) -> Result<Self, Error> {
-        Self::new(what, address, element, Layout { rows: 1, channels, stride: channels })
+        Self::new(what, address, element, Layout::new(1, channels, channels))
     }
 
     /// Bytes from the first element to behind the last, of at least one row.
     fn bytes(&self) -> u64 {
-        let Layout { rows, channels, stride } = self.layout;
-        (((rows - 1) * stride + channels) * self.element.size()) as u64
+        let Row { elements, stride, count } = self.row();
+        (((count - 1) * stride + elements) * self.element.size()) as u64
+    }
+
+    /// The rows of the layout; for heads, from a token's first channel to its last, as far as the
+    /// tokens do not interleave.
+    fn row(&self) -> Row {
+        let Layout { rows, channels, stride, heads } = self.layout;
+        match heads {
+            None => Row { elements: channels, stride, count: rows },
+            Some(Heads { count, token_stride }) => {
+                let elements = (count.get() - 1) * stride + channels;
+                Row { elements, stride: token_stride, count: rows / count }
+            }
+        }
     }
 
     /// Whether `self` and `other` are the same memory, element by element.
     fn coincides(&self, other: &Self) -> bool {
+        let strides = |place: &Self| (place.layout.stride, place.layout.heads);
         self.address == other.address
-            && self.layout.stride == other.layout.stride
+            && strides(self) == strides(other)
             && self.element.size() == other.element.size()
     }
 
-    /// Whether an element of `self` shares memory with one of `other`.
+    /// Whether an element of `self` may share memory with one of `other`. Heads that interleave
+    /// with something are taken to share it.
     fn overlaps(&self, other: &Self) -> bool {
         if self.address >= other.address.saturating_add(other.bytes())
             || other.address >= self.address.saturating_add(self.bytes())
         {
             return false;
         }
-        let row_bytes = |place: &Self| (place.layout.channels * place.element.size()) as u64;
-        let stride_bytes = |place: &Self| (place.layout.stride * place.element.size()) as u64;
+        let row_bytes = |place: &Self| (place.row().elements * place.element.size()) as u64;
+        let stride_bytes = |place: &Self| (place.row().stride * place.element.size()) as u64;
         // Columns side by side in rows of one length, such as the parts of a packed q, k, v.
         let stride = stride_bytes(self);
         let apart =
@@ -110,7 +132,7 @@ mod tests {
     use ElementType::{Bf16, F16, F32};
 
     fn rows(address: u64, element: ElementType, stride: usize) -> Place {
-        Place { address, element, layout: Layout { rows: 4, channels: 8, stride } }
+        Place { address, element, layout: Layout::new(4, 8, stride) }
     }
 
     #[test]
@@ -165,7 +187,7 @@ mod tests {
 
     #[test]
     fn no_rows_need_no_memory() {
-        let none = Layout { rows: 0, channels: 8, stride: 8 };
+        let none = Layout::new(0, 8, 8);
         let place = Place::new("input", 0, F32, none).unwrap();
         let weight = Place::of_channels("weight", 0, F32, 8).unwrap();
         assert_eq!(check(place, place, Some(weight), None), Ok(()));

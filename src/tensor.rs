@@ -1,6 +1,7 @@
 //! Borrowed views of tensors: rows of channels, and one value per channel.
 
 use crate::{Element, ElementType, Error};
+use core::num::NonZeroUsize;
 use core::{marker::PhantomData, ptr::NonNull};
 
 /// Where the rows of a tensor are: `rows` rows of `channels` elements that lie side by side,
@@ -10,14 +11,73 @@ pub(crate) struct Layout {
     pub(crate) rows: usize,
     pub(crate) channels: usize,
     pub(crate) stride: usize,
+    /// If the rows are not all one stride apart.
+    pub(crate) heads: Option<Heads>,
+}
+
+/// Rows in groups: the heads of a token are a stride apart, and tokens another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heads {
+    /// Heads of a token, at least 2.
+    pub(crate) count: NonZeroUsize,
+    pub(crate) token_stride: usize,
 }
 
 impl Layout {
+    /// Rows that are all `stride` elements apart.
+    pub(crate) fn new(rows: usize, channels: usize, stride: usize) -> Self {
+        Self { rows, channels, stride, heads: None }
+    }
+
+    /// `heads` rows for each of `tokens` tokens.
+    pub(crate) fn of_heads(
+        what: &'static str,
+        shape: HeadShape,
+        element_size: usize,
+    ) -> Result<Self, Error> {
+        let HeadShape { tokens, heads, channels, token_stride, head_stride } = shape;
+        let too_large = Error::TooLarge { what, rows: tokens, stride: token_stride };
+        let Some(rows) = tokens.checked_mul(heads) else { return Err(too_large) };
+        if heads <= 1 || tokens <= 1 || heads.checked_mul(head_stride) == Some(token_stride) {
+            let stride = if heads <= 1 { token_stride } else { head_stride };
+            return Ok(Self::new(rows, channels, stride));
+        }
+        // Rows of one kind must lie within one stride of the other.
+        let last = |count: usize, stride: usize| {
+            let last = (count - 1).checked_mul(stride)?.checked_add(channels)?;
+            last.checked_mul(element_size).filter(|&bytes| bytes <= isize::MAX as usize)?;
+            Some(last)
+        };
+        match (last(heads, head_stride), last(tokens, token_stride)) {
+            (Some(token), Some(head)) => {
+                let apart = head_stride >= channels && token_stride >= token
+                    || token_stride >= channels && head_stride >= head;
+                if channels > 0 && !apart {
+                    return Err(Error::HeadStride { what, given: shape });
+                }
+                let heads = NonZeroUsize::new(heads).map(|count| Heads { count, token_stride });
+                Ok(Self { rows, channels, stride: head_stride, heads })
+            }
+            _ => Err(too_large),
+        }
+    }
+
     /// Checks that the shape is one, and gives the number of elements it reaches over.
     pub(crate) fn span(self, what: &'static str, element_size: usize) -> Result<usize, Error> {
-        let Self { rows, channels, stride } = self;
+        let Self { rows, channels, stride, heads } = self;
         if channels == 0 {
             return Err(Error::NoChannels { what });
+        }
+        if let Some(Heads { count, token_stride }) = heads {
+            let count = count.get();
+            // Rows apart and no sum beyond memory, by `of_heads`; but for the sum of both.
+            let last = (rows / count - 1) * token_stride;
+            let span = last.checked_add((count - 1) * stride + channels);
+            let bytes = span.and_then(|n| n.checked_mul(element_size));
+            return match (span, bytes) {
+                (Some(span), Some(bytes)) if bytes <= isize::MAX as usize => Ok(span),
+                _ => Err(Error::TooLarge { what, rows: rows / count, stride: token_stride }),
+            };
         }
         if stride < channels {
             return Err(Error::Stride { what, given: stride, channels });
@@ -32,15 +92,49 @@ impl Layout {
         }
     }
 
-    fn check_dense<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
-        let wanted = self.span(what, size_of::<T>())?;
-        if given == wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
+    /// The layout for a slice of `given` elements of `T`, which it must fill.
+    pub(crate) fn dense<T>(
+        what: &'static str,
+        given: usize,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, Error> {
+        let layout = Self::new(rows, channels, channels);
+        let wanted = layout.span(what, size_of::<T>())?;
+        if given == wanted { Ok(layout) } else { Err(Error::Length { what, given, wanted }) }
     }
 
-    fn check_strided<T>(self, what: &'static str, given: usize) -> Result<(), Error> {
+    /// The same layout, if a slice of `given` elements of `T` has room for it.
+    pub(crate) fn in_slice<T>(self, what: &'static str, given: usize) -> Result<Self, Error> {
         let wanted = self.span(what, size_of::<T>())?;
-        if given >= wanted { Ok(()) } else { Err(Error::Length { what, given, wanted }) }
+        if given >= wanted { Ok(self) } else { Err(Error::Length { what, given, wanted }) }
     }
+}
+
+/// The heads of tokens in a larger tensor, such as q or k in a packed qkv: row `token * heads + head`
+/// begins `token * token_stride + head * head_stride` elements after the first.
+///
+/// ```
+/// use dynorm::{HeadShape, Norm, RowsMut};
+/// // Two tokens: two heads of q, one of k, one of v, four channels each. q is normalised in place.
+/// let mut qkv = vec![2.0_f32; 2 * 16];
+/// let q = HeadShape { tokens: 2, heads: 2, channels: 4, token_stride: 16, head_stride: 4 };
+/// Norm::RmsNorm { eps: 0.0 }.forward_in_place(RowsMut::of_heads(&mut qkv, q)?).run()?;
+/// assert_eq!(&qkv[..16], [1., 1., 1., 1., 1., 1., 1., 1., 2., 2., 2., 2., 2., 2., 2., 2.]);
+/// # Ok::<(), dynorm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Number of tokens.
+    pub tokens: usize,
+    /// Heads of a token.
+    pub heads: usize,
+    /// Channels of a head.
+    pub channels: usize,
+    /// Elements from one token to the next.
+    pub token_stride: usize,
+    /// Elements from one head to the next.
+    pub head_stride: usize,
 }
 
 /// A borrowed input: `rows` rows of `channels` elements.
@@ -78,8 +172,7 @@ impl<'a> Rows<'a> {
     /// assert!(Rows::new(&[0.0_f32; 6], 2, 4).is_err());
     /// ```
     pub fn new<T: Element>(data: &'a [T], rows: usize, channels: usize) -> Result<Self, Error> {
-        let layout = Layout { rows, channels, stride: channels };
-        layout.check_dense::<T>("input", data.len())?;
+        let layout = Layout::dense::<T>("input", data.len(), rows, channels)?;
         Ok(Self::from_slice(data, layout))
     }
 
@@ -103,9 +196,26 @@ impl<'a> Rows<'a> {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout { rows, channels, stride };
-        layout.check_strided::<T>("input", data.len())?;
+        let layout = Layout::new(rows, channels, stride).in_slice::<T>("input", data.len())?;
         Ok(Self::from_slice(data, layout))
+    }
+
+    /// A view of the heads of tokens in a larger tensor, token by token. What lies between them is
+    /// not read.
+    ///
+    /// # Errors
+    /// As [`with_stride`](Rows::with_stride); [`Error::HeadStride`] if rows overlap.
+    ///
+    /// ```
+    /// use dynorm::{HeadShape, Rows};
+    /// let qkv = [0.0_f32; 2 * 12]; // two tokens of 2 heads of q, 1 of k, 1 of v
+    /// let q = HeadShape { tokens: 2, heads: 2, channels: 3, token_stride: 12, head_stride: 3 };
+    /// assert_eq!(Rows::of_heads(&qkv, q)?.rows(), 4);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub fn of_heads<T: Element>(data: &'a [T], shape: HeadShape) -> Result<Self, Error> {
+        let layout = Layout::of_heads("input", shape, size_of::<T>())?;
+        Ok(Self::from_slice(data, layout.in_slice::<T>("input", data.len())?))
     }
 
     fn from_slice<T: Element>(data: &'a [T], layout: Layout) -> Self {
@@ -192,8 +302,7 @@ impl<'a> RowsMut<'a> {
     /// assert!(RowsMut::new(&mut [0.0_f32; 6], 0, 0).is_err());
     /// ```
     pub fn new<T: Element>(data: &'a mut [T], rows: usize, channels: usize) -> Result<Self, Error> {
-        let layout = Layout { rows, channels, stride: channels };
-        layout.check_dense::<T>("output", data.len())?;
+        let layout = Layout::dense::<T>("output", data.len(), rows, channels)?;
         Ok(Self::from_slice(data, layout))
     }
 
@@ -217,9 +326,26 @@ impl<'a> RowsMut<'a> {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout { rows, channels, stride };
-        layout.check_strided::<T>("output", data.len())?;
+        let layout = Layout::new(rows, channels, stride).in_slice::<T>("output", data.len())?;
         Ok(Self::from_slice(data, layout))
+    }
+
+    /// A view of the heads of tokens in a larger tensor, token by token. What lies between them is
+    /// neither read nor written.
+    ///
+    /// # Errors
+    /// As [`Rows::of_heads`].
+    ///
+    /// ```
+    /// use dynorm::{HeadShape, RowsMut};
+    /// let mut qkv = [0.0_f32; 2 * 12]; // two tokens of 2 heads of q, 1 of k, 1 of v
+    /// let q = HeadShape { tokens: 2, heads: 2, channels: 3, token_stride: 12, head_stride: 3 };
+    /// assert_eq!(RowsMut::of_heads(&mut qkv, q)?.rows(), 4);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub fn of_heads<T: Element>(data: &'a mut [T], shape: HeadShape) -> Result<Self, Error> {
+        let layout = Layout::of_heads("output", shape, size_of::<T>())?;
+        Ok(Self::from_slice(data, layout.in_slice::<T>("output", data.len())?))
     }
 
     fn from_slice<T: Element>(data: &'a mut [T], layout: Layout) -> Self {

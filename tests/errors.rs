@@ -128,12 +128,13 @@ fn an_output_of_another_shape_than_the_input() {
             let mut call = norm.forward(Rows::new(&x, 4, 10).unwrap(), view);
             all_ways(
                 &mut call,
-                &Error::Shape { given_rows, given_channels, rows: 4, channels: 10 },
+                &Error::Shape { what: "output", given_rows, given_channels, rows: 4, channels: 10 },
             );
             assert!(y.iter().all(|y| y.to_bits() == f32::POISON.to_bits()));
         }
     }
-    let error = Error::Shape { given_rows: 1, given_channels: 2, rows: 3, channels: 4 };
+    let error =
+        Error::Shape { what: "output", given_rows: 1, given_channels: 2, rows: 3, channels: 4 };
     assert_eq!(error.to_string(), "output has 1 rows of 2 channels; the input has 3 of 4");
 }
 

@@ -21,7 +21,13 @@ impl Function for Derf {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Erf<S>, _: S, _: *const X, _: usize) -> Erf<S> {
+    unsafe fn row<S: Simd, X: Storage>(
+        prepared: Erf<S>,
+        _: S,
+        _: *const X,
+        _: usize,
+        _: usize,
+    ) -> Erf<S> {
         prepared
     }
 }

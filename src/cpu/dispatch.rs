@@ -3,8 +3,9 @@
 
 use super::isa::Isa;
 use super::job::Job;
+use super::known::Known;
 use super::operands::with_wide_operands;
-use super::pipeline::{Function, Run};
+use super::pipeline::{Function, RowFunction, Run};
 use super::simd::element::Storage;
 use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
@@ -16,8 +17,8 @@ use half::{bf16, f16};
 /// Does a piece of work on the calling thread.
 ///
 /// # Safety
-/// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
-pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
+/// `job` must keep [`Job`]'s promises.
+pub(crate) unsafe fn run(norm: Norm, job: &Job) {
     if job.rows == 0 {
         return;
     }
@@ -25,26 +26,37 @@ pub(crate) unsafe fn run(norm: Norm, isa: Isa, job: &Job) {
         // SAFETY: the same contract.
         unsafe {
             match norm {
-                Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, isa, job),
-                Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, isa, job),
-                Norm::DyT { alpha } => run_function(DyT { alpha }, isa, job),
-                Norm::DyIsru { beta, .. } => run_function(DyIsru { beta }, isa, job),
-                Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, isa, job),
+                Norm::RmsNorm { eps } if job.statistics.is_some() => {
+                    run_known(RmsNorm { eps }, job);
+                }
+                Norm::LayerNorm { eps } if job.statistics.is_some() => {
+                    run_known(LayerNorm { eps }, job);
+                }
+                Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, job),
+                Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, job),
+                Norm::DyT { alpha } => run_function(DyT { alpha }, job),
+                Norm::DyIsru { beta, .. } => run_function(DyIsru { beta }, job),
+                Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, job),
             }
         }
     };
     // SAFETY: the same contract.
-    unsafe { with_wide_operands(isa, job, run) }
+    unsafe {
+        with_wide_operands(job, |job| match job.fused {
+            None => run(job),
+            Some(fused) => fused.run(norm, job, run),
+        });
+    }
 }
 
 /// # Safety
 /// As [`run`].
-unsafe fn run_function<F: Function>(function: F, isa: Isa, job: &Job) {
+unsafe fn run_function<F: Function>(function: F, job: &Job) {
     use ElementType::{Bf16, F16, F32};
     macro_rules! with {
         ($x:ty, $y:ty) => {
             // SAFETY: the same contract, and the types are the job's.
-            unsafe { run_typed::<F, $x, $y>(function, isa, job) }
+            unsafe { run_typed::<F, $x, $y>(function, job) }
         };
     }
     match (job.x_element, job.y_element) {
@@ -60,11 +72,30 @@ unsafe fn run_function<F: Function>(function: F, isa: Isa, job: &Job) {
     }
 }
 
+/// Into f32 only: what knows the rows beforehand has an output behind it.
+///
+/// # Safety
+/// As [`run`]; the job's output must be f32.
+unsafe fn run_known<F: RowFunction>(function: F, job: &Job) {
+    debug_assert_eq!(job.y_element, ElementType::F32);
+    let Some(statistics) = job.statistics else { return };
+    // SAFETY: the same contract, and the types are the job's.
+    unsafe {
+        let function = Known::new(function, statistics);
+        match job.x_element {
+            ElementType::F32 => run_typed::<_, f32, f32>(function, job),
+            ElementType::F16 => run_typed::<_, f16, f32>(function, job),
+            ElementType::Bf16 => run_typed::<_, bf16, f32>(function, job),
+        }
+    }
+}
+
 /// # Safety
 /// As [`run`]; `X` and `Y` must be the job's element types.
-unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(function: F, isa: Isa, job: &Job) {
+unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(function: F, job: &Job) {
     // The conversion to bfloat16 is all that the last step brings.
-    let isa = if job.y_element == ElementType::Bf16 { isa } else { isa.min(Isa::Avx512) };
+    let bf16 = job.y_element == ElementType::Bf16;
+    let isa = if bf16 { job.isa } else { job.isa.min(Isa::Avx512) };
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe { enter(isa, Run::<F, X, Y>::new(function, job)) }
 }

@@ -20,7 +20,13 @@ impl Function for DyIsru {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Isru<S>, _: S, _: *const X, _: usize) -> Isru<S> {
+    unsafe fn row<S: Simd, X: Storage>(
+        prepared: Isru<S>,
+        _: S,
+        _: *const X,
+        _: usize,
+        _: usize,
+    ) -> Isru<S> {
         prepared
     }
 }

@@ -20,7 +20,13 @@ impl Function for DyT {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Tanh<S>, _: S, _: *const X, _: usize) -> Tanh<S> {
+    unsafe fn row<S: Simd, X: Storage>(
+        prepared: Tanh<S>,
+        _: S,
+        _: *const X,
+        _: usize,
+        _: usize,
+    ) -> Tanh<S> {
         prepared
     }
 }

@@ -1,6 +1,9 @@
 //! What a kernel is given: raw addresses of a piece of work, all of it validated before.
 
-use crate::ElementType;
+use super::fused::Fused;
+use super::isa::Isa;
+use crate::tensor::{Heads, Layout};
+use crate::{ElementType, RowStatistics};
 use core::ptr::NonNull;
 
 /// A weight or a bias: one value per channel of the piece.
@@ -10,20 +13,88 @@ pub(crate) struct Operand {
     pub(crate) element: ElementType,
 }
 
+/// Where the rows of a tensor are: groups of rows, such as the heads of a token, with a stride
+/// within a group and a jump to the next one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    pub(crate) data: NonNull<u8>,
+    /// Elements from one row to the next.
+    pub(crate) stride: usize,
+    /// Rows of a group; without groups more than there can be.
+    group: usize,
+    /// Elements to add to the stride after the last row of a group; may wrap around.
+    jump: usize,
+    /// Rows from `data` to the end of its group.
+    left: usize,
+}
+
+impl Places {
+    /// Rows of `layout` from `data` on.
+    pub(crate) fn new(data: NonNull<u8>, layout: Layout) -> Self {
+        let Layout { stride, heads, .. } = layout;
+        match heads {
+            None => Self { data, stride, group: usize::MAX, jump: 0, left: usize::MAX },
+            Some(Heads { count, token_stride }) => {
+                let group = count.get();
+                let jump = token_stride.wrapping_sub(group * stride);
+                Self { data, stride, group, jump, left: group }
+            }
+        }
+    }
+
+    /// Elements from the first row to row `index`, and how many rows of its group are left from there
+    /// on.
+    #[inline(always)]
+    pub(crate) fn offset(&self, index: usize) -> (usize, usize) {
+        if index < self.left {
+            return (index * self.stride, self.left - index);
+        }
+        let beyond = index - self.left;
+        let (groups, in_group) = (beyond / self.group, beyond % self.group);
+        let jumps = (groups + 1).wrapping_mul(self.jump);
+        ((index * self.stride).wrapping_add(jumps), self.group - in_group)
+    }
+
+    /// Channel `channel` of row `index`, for elements of `T`.
+    ///
+    /// # Safety
+    /// It must be a row of the tensor, with elements of `T`.
+    #[inline]
+    pub(crate) unsafe fn at<T>(&self, index: usize, channel: usize) -> *mut T {
+        let (offset, _) = self.offset(index);
+        // SAFETY: the caller vouches for the row.
+        unsafe { self.data.as_ptr().cast::<T>().add(offset.wrapping_add(channel)) }
+    }
+
+    /// The same rows from `row` on, each from `channel` on.
+    fn from(&self, row: usize, channel: usize, size: usize) -> Self {
+        let (offset, left) = self.offset(row);
+        let left = if self.group == usize::MAX { usize::MAX } else { left };
+        // SAFETY: the job's maker vouches that the rows and channels it describes are in the
+        // slice, and `part` asks for no others.
+        let data = unsafe { self.data.add(offset.wrapping_add(channel) * size) };
+        Self { data, left, ..*self }
+    }
+
+    /// Whether the rows, of `channels` channels, follow each other without gaps.
+    fn is_dense(&self, channels: usize) -> bool {
+        self.group == usize::MAX && self.stride == channels
+    }
+}
+
 /// A piece of work: `rows` rows of `channels` channels.
 ///
 /// Whoever makes one vouches that `x` and `y` are valid for the rows that it describes, the
-/// operands for `channels` elements, and that `x` and `y` coincide or do not overlap.
+/// operands for `channels` elements, that `x` and `y` coincide or do not overlap, the same of
+/// everything in `fused`, and for the instruction set.
 #[derive(Clone, Copy)]
-pub(crate) struct Job {
-    pub(crate) x: NonNull<u8>,
-    pub(crate) y: NonNull<u8>,
+pub(crate) struct Job<'a> {
+    pub(crate) x: Places,
+    pub(crate) y: Places,
     pub(crate) x_element: ElementType,
     pub(crate) y_element: ElementType,
-    /// Elements from one row to the next.
-    pub(crate) x_stride: usize,
-    /// Elements from one row to the next.
-    pub(crate) y_stride: usize,
+    /// The instructions to do it with, which the processor must have.
+    pub(crate) isa: Isa,
     pub(crate) rows: usize,
     pub(crate) channels: usize,
     pub(crate) weight: Option<Operand>,
@@ -33,12 +104,23 @@ pub(crate) struct Job {
     /// What the function is multiplied with beside the weight. It is multiplied with the weight
     /// first, which for many rows is done once.
     pub(crate) scale: f32,
-    /// Whether the output is written past the caches, and the input fetched ahead.
+    /// Whether the output is written past the caches.
     pub(crate) stream: bool,
+    /// Whether the input is fetched ahead.
+    pub(crate) fetch: bool,
+    /// What is known of the rows, if they are not to be read for it. There must be an output behind
+    /// the function's then.
+    pub(crate) statistics: Option<NonNull<RowStatistics>>,
+    /// What is done before and after the function.
+    pub(crate) fused: Option<&'a Fused>,
+    /// Row and channel of the whole call that this piece begins with: tensors in `fused` are
+    /// those of the whole call.
+    pub(crate) first: (usize, usize),
 }
 
-impl Job {
+impl<'a> Job<'a> {
     /// The weight, if it is of f32 and all that is applied: the case that is told apart first.
+    #[inline(always)]
     pub(crate) fn plain_weight(&self) -> Option<*const f32> {
         match self.weight {
             Some(weight)
@@ -56,36 +138,34 @@ impl Job {
     /// The columns `first..end` of the rows `row..row + rows`.
     pub(crate) fn part(&self, row: usize, rows: usize, first: usize, end: usize) -> Self {
         debug_assert!(row + rows <= self.rows && first < end && end <= self.channels);
-        let at = |operand: Operand| Operand {
-            data: offset(operand.data, first * operand.element.size()),
-            ..operand
+        // SAFETY: the job's maker vouches for `channels` elements, of which `first` is one.
+        let at = |operand: Operand| unsafe {
+            Operand { data: operand.data.add(first * operand.element.size()), ..operand }
         };
         Self {
-            x: offset(self.x, (row * self.x_stride + first) * self.x_element.size()),
-            y: offset(self.y, (row * self.y_stride + first) * self.y_element.size()),
+            x: self.x.from(row, first, self.x_element.size()),
+            y: self.y.from(row, first, self.y_element.size()),
             rows,
             channels: end - first,
             weight: self.weight.map(at),
             bias: self.bias.map(at),
+            // SAFETY: there is one for each row.
+            statistics: self.statistics.map(|p| unsafe { p.add(row) }),
+            first: (self.first.0 + row, self.first.1 + first),
             ..*self
         }
     }
 
     /// The same work as one long row, where that is possible and nothing depends on rows.
     pub(crate) fn flattened(self) -> Self {
-        let dense = self.x_stride == self.channels && self.y_stride == self.channels;
-        if dense && self.rows > 0 && self.weight.is_none() && self.bias.is_none() {
+        let dense = self.x.is_dense(self.channels) && self.y.is_dense(self.channels);
+        let plain = self.weight.is_none() && self.bias.is_none() && self.fused.is_none();
+        if dense && plain && self.rows > 0 {
             let channels = self.rows * self.channels;
-            Self { rows: 1, channels, x_stride: channels, y_stride: channels, ..self }
+            let row = |places: Places| Places { stride: channels, ..places };
+            Self { rows: 1, channels, x: row(self.x), y: row(self.y), ..self }
         } else {
             self
         }
     }
-}
-
-/// `p` moved on by `bytes`, which lie in the same slice.
-fn offset(p: NonNull<u8>, bytes: usize) -> NonNull<u8> {
-    // SAFETY: the job's maker vouches that the rows and channels it describes are in the slice,
-    // and `part` asks for no others.
-    unsafe { p.add(bytes) }
 }

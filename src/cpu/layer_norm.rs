@@ -12,9 +12,10 @@
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
 
-use super::pipeline::{Function, Pointwise};
+use super::pipeline::{Function, Pointwise, RowFunction};
 use super::row_sum::{Summand, row_sum};
 use super::simd::{Simd, element::Storage};
+use crate::RowStatistics;
 
 #[derive(Clone, Copy)]
 pub(crate) struct LayerNorm {
@@ -23,11 +24,20 @@ pub(crate) struct LayerNorm {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared {
-    /// `C` and `C * eps`, as for RMSNorm.
+    eps: f32,
     channels: f32,
-    channels_eps: f32,
     /// `1 / C`.
     per_channel: f32,
+}
+
+/// What a row is found to be: its mean, `shift + rest`, is never formed, so that none of its digits
+/// is lost.
+#[derive(Clone, Copy)]
+struct Found {
+    shift: f32,
+    rest: f32,
+    /// The sum of the squared distances from the mean.
+    deviation: f32,
 }
 
 impl Function for LayerNorm {
@@ -38,7 +48,7 @@ impl Function for LayerNorm {
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
         let channels = channels as f32;
-        Prepared { channels, channels_eps: channels * self.eps, per_channel: 1.0 / channels }
+        Prepared { eps: self.eps, channels, per_channel: 1.0 / channels }
     }
 
     #[inline(always)]
@@ -47,35 +57,62 @@ impl Function for LayerNorm {
         s: S,
         x: *const X,
         channels: usize,
+        _: usize,
     ) -> Standardise<S> {
         // SAFETY: the same contract.
-        let mut sums = unsafe { row_sum::<S, X, _, 4>(s, Plain, x, channels) };
-        let mut shift = 0.0;
-        let mut passes = 1;
-        loop {
-            let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
-            // The mean is `shift + rest`; it is never formed, so that none of its digits is lost.
-            let rest = sum * prepared.per_channel;
-            let excess = sum * rest;
-            let deviation = squares - excess;
-            if excess <= deviation || passes == PASSES {
-                let deviation = if deviation < 0.0 { 0.0 } else { deviation };
-                let rstd = (prepared.channels / (deviation + prepared.channels_eps)).sqrt();
-                return Standardise {
-                    near: shift * shift * prepared.channels <= 0.25 * deviation,
-                    rstd: s.splat(rstd),
-                    whole: s.splat(-(shift + rest) * rstd),
-                    shift: s.splat(shift),
-                    rest: s.splat(-rest * rstd),
-                };
-            }
-            let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
-            shift = near_mean(shift + rest, variance);
-            let about = About { shift: s.splat(shift) };
-            // SAFETY: the same contract.
-            sums = unsafe { row_sum::<S, X, _, 4>(s, about, x, channels) }.rounded(s);
-            passes += 1;
+        let found = unsafe { find(prepared, s, x, channels) };
+        Standardise::new(prepared, s, found, prepared.channels)
+    }
+}
+
+impl RowFunction for LayerNorm {
+    #[inline(always)]
+    unsafe fn statistics<S: Simd, X: Storage>(
+        prepared: Prepared,
+        s: S,
+        x: *const X,
+        channels: usize,
+    ) -> RowStatistics {
+        // SAFETY: the same contract.
+        let Found { shift, rest, deviation } = unsafe { find(prepared, s, x, channels) };
+        RowStatistics { count: prepared.channels, mean: shift, mean_low: rest, m2: deviation }
+    }
+
+    #[inline(always)]
+    fn known<S: Simd>(prepared: Prepared, s: S, statistics: RowStatistics) -> Standardise<S> {
+        let RowStatistics { count, mean, mean_low, m2 } = statistics;
+        Standardise::new(prepared, s, Found { shift: mean, rest: mean_low, deviation: m2 }, count)
+    }
+}
+
+/// # Safety
+/// `x` must be valid for reads of `channels` elements.
+#[inline(always)]
+unsafe fn find<S: Simd, X: Storage>(
+    prepared: Prepared,
+    s: S,
+    x: *const X,
+    channels: usize,
+) -> Found {
+    // SAFETY: the same contract.
+    let mut sums = unsafe { row_sum::<S, X, _, 4>(s, Plain, x, channels) };
+    let mut shift = 0.0;
+    let mut passes = 1;
+    loop {
+        let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
+        let rest = sum * prepared.per_channel;
+        let excess = sum * rest;
+        let deviation = squares - excess;
+        if excess <= deviation || passes == PASSES {
+            let deviation = if deviation < 0.0 { 0.0 } else { deviation };
+            return Found { shift, rest, deviation };
         }
+        let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
+        shift = near_mean(shift + rest, variance);
+        let about = About { shift: s.splat(shift) };
+        // SAFETY: the same contract.
+        sums = unsafe { row_sum::<S, X, _, 4>(s, about, x, channels) }.rounded(s);
+        passes += 1;
     }
 }
 
@@ -209,6 +246,22 @@ pub(crate) struct Standardise<S: Simd> {
     whole: S::F,
     shift: S::F,
     rest: S::F,
+}
+
+impl<S: Simd> Standardise<S> {
+    /// For a row, or all of its shards, of `count` channels.
+    #[inline(always)]
+    fn new(prepared: Prepared, s: S, found: Found, count: f32) -> Self {
+        let Found { shift, rest, deviation } = found;
+        let rstd = (count / (deviation + count * prepared.eps)).sqrt();
+        Self {
+            near: shift * shift * count <= 0.25 * deviation,
+            rstd: s.splat(rstd),
+            whole: s.splat(-(shift + rest) * rstd),
+            shift: s.splat(shift),
+            rest: s.splat(-rest * rstd),
+        }
+    }
 }
 
 impl<S: Simd> Pointwise<S> for Standardise<S> {

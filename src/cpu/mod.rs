@@ -6,23 +6,30 @@ mod derf;
 mod dispatch;
 mod dyisru;
 mod dyt;
+mod finish;
+mod fused;
 mod isa;
 mod job;
+mod known;
 mod layer_norm;
 mod math;
 mod operands;
 mod pipeline;
+mod residual;
 mod rms_norm;
 mod row_sum;
 mod simd;
 mod split;
+mod statistics;
 mod threads;
 
 pub use cache::{CacheSizes, cache_sizes};
 pub use copy::copy;
 pub use isa::Isa;
 
-pub(crate) use job::{Job, Operand};
+pub(crate) use fused::{Fused, Output, OutputType, Residual, Scale, Tensor};
+pub(crate) use job::{Job, Operand, Places};
+pub(crate) use statistics::row_statistics;
 #[cfg(feature = "rayon")]
 pub(crate) use threads::run_parallel;
 pub(crate) use threads::{run_part, run_serial, stream_pays};

@@ -2,7 +2,6 @@
 //! many rows instead of once a row.
 
 use super::dispatch::enter;
-use super::isa::Isa;
 use super::job::{Job, Operand};
 use super::simd::{Kernel, Simd, element::Storage};
 use crate::ElementType;
@@ -24,15 +23,15 @@ struct Wide(MaybeUninit<[f32; MOST_CHANNELS]>);
 /// be for every row.
 ///
 /// # Safety
-/// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
+/// `job` must keep [`Job`]'s promises.
 #[inline]
-pub(crate) unsafe fn with_wide_operands(isa: Isa, job: &Job, run: impl FnOnce(&Job)) {
+pub(crate) unsafe fn with_wide_operands(job: &Job, run: impl FnOnce(&Job)) {
     let narrow = |operand: Option<Operand>| operand.is_some_and(|o| o.element != ElementType::F32);
     let scaled = job.weight.is_some() && job.scale != 1.0;
     let pays = job.rows >= LEAST_ROWS && job.channels <= MOST_CHANNELS;
     if pays && (narrow(job.weight) || narrow(job.bias) || scaled) {
         // SAFETY: the same contract, and there is room for the channels.
-        unsafe { run_widened(isa, job, run) }
+        unsafe { run_widened(job, run) }
     } else {
         run(job);
     }
@@ -43,13 +42,13 @@ pub(crate) unsafe fn with_wide_operands(isa: Isa, job: &Job, run: impl FnOnce(&J
 /// # Safety
 /// As [`with_wide_operands`]; `job` must have at most [`MOST_CHANNELS`] channels.
 #[inline(never)]
-unsafe fn run_widened(isa: Isa, job: &Job, run: impl FnOnce(&Job)) {
+unsafe fn run_widened(job: &Job, run: impl FnOnce(&Job)) {
     let (mut weight, mut bias) = (Wide(MaybeUninit::uninit()), Wide(MaybeUninit::uninit()));
     let widen = |operand: Option<Operand>, offset: f32, scale: f32, wide: &mut Wide| {
         operand.map(|from| {
             let to = NonNull::from(&mut wide.0).cast();
-            // SAFETY: the job vouches for its operands, the caller for the room and for `isa`.
-            unsafe { enter(isa, Widen { from, offset, scale, to, channels: job.channels }) };
+            // SAFETY: the job vouches for its operands, the caller for the room.
+            unsafe { enter(job.isa, Widen { from, offset, scale, to, channels: job.channels }) };
             Operand { data: to.cast(), element: ElementType::F32 }
         })
     };

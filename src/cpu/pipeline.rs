@@ -2,7 +2,7 @@
 
 use super::job::{Job, Operand};
 use super::simd::{Kernel, Simd, element::Storage};
-use crate::ElementType;
+use crate::{ElementType, RowStatistics};
 use core::marker::PhantomData;
 use half::{bf16, f16};
 
@@ -18,7 +18,7 @@ pub(crate) trait Function: Copy {
     /// Prepares the constants for rows of `channels` channels.
     fn prepare<S: Simd>(self, s: S, channels: usize) -> Self::Prepared<S>;
 
-    /// Reads what the function needs to know of a whole row.
+    /// Reads what the function needs to know of row `index`, at `x`.
     ///
     /// # Safety
     /// `x` must be valid for reads of `channels` elements.
@@ -27,7 +27,26 @@ pub(crate) trait Function: Copy {
         s: S,
         x: *const X,
         channels: usize,
+        index: usize,
     ) -> Self::Row<S>;
+}
+
+/// A function that reads the row.
+pub(crate) trait RowFunction: Function {
+    /// What it finds.
+    ///
+    /// # Safety
+    /// As [`Function::row`].
+    unsafe fn statistics<S: Simd, X: Storage>(
+        prepared: Self::Prepared<S>,
+        s: S,
+        x: *const X,
+        channels: usize,
+    ) -> RowStatistics;
+
+    /// What is applied to the elements of a row of which this is known.
+    fn known<S: Simd>(prepared: Self::Prepared<S>, s: S, statistics: RowStatistics)
+    -> Self::Row<S>;
 }
 
 /// A function of each element by itself.
@@ -68,14 +87,14 @@ const LEAD: core::ops::Range<usize> = 512..2048;
 /// A job with its function and types, ready to be entered with an instruction set.
 pub(crate) struct Run<'a, F, X, Y> {
     function: F,
-    job: &'a Job,
+    job: &'a Job<'a>,
     types: PhantomData<(X, Y)>,
 }
 
 impl<'a, F: Function, X, Y> Run<'a, F, X, Y> {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
-    pub(crate) unsafe fn new(function: F, job: &'a Job) -> Self {
+    pub(crate) unsafe fn new(function: F, job: &'a Job<'a>) -> Self {
         Self { function, job, types: PhantomData }
     }
 }
@@ -90,43 +109,72 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
         // compiler knows, and it would read every field again after each.
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
-        let (x, y) = (job.x.as_ptr().cast::<X>(), job.y.as_ptr().cast::<Y>());
+        let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
         let bytes = job.channels * size_of::<X>();
         // A row function reads its next row next; the others read straight on.
         let first_level = F::READS_ROW && bytes < LONG;
         let elements = if !F::READS_ROW {
             PREFETCH / size_of::<X>()
         } else if first_level {
-            job.x_stride
+            job.x.stride
         } else {
-            (PREFETCH_ROWS / bytes).max(1) * job.x_stride
+            (PREFETCH_ROWS / bytes).max(1) * job.x.stride
         };
         let ahead = Ahead { elements, first_level };
-        if F::READS_ROW && LEAD.contains(&bytes) {
-            // SAFETY: `new`'s caller vouches for `channels` elements at every row.
-            let mut known = unsafe { F::row(prepared, s, x, job.channels) };
-            let ahead = Ahead { elements: 2 * job.x_stride, ..ahead };
-            for i in 0..job.rows {
-                // SAFETY: as above.
-                unsafe {
-                    // The last row has none after it, and is read once more instead.
-                    let next = x.add((i + 1).min(job.rows - 1) * job.x_stride);
-                    let after = F::row(prepared, s, next, job.channels);
-                    write_row(s, &known, job, ahead, i, x, y);
-                    known = after;
-                }
-            }
-        } else {
-            for i in 0..job.rows {
-                // SAFETY: as above.
-                unsafe {
-                    let row = F::row(prepared, s, x.add(i * job.x_stride), job.channels);
-                    write_row(s, &row, job, ahead, i, x, y);
-                }
-            }
+        let mut row = 0;
+        while row < job.rows {
+            // As many as are a stride apart in both.
+            let (x_offset, x_left) = job.x.offset(row);
+            let (y_offset, y_left) = job.y.offset(row);
+            let rows = row..row + (job.rows - row).min(x_left).min(y_left);
+            let (x, y) = (x.wrapping_add(x_offset), y.wrapping_add(y_offset));
+            row = rows.end;
+            // SAFETY: `new`'s caller vouches for the rows.
+            unsafe { run_rows::<S, F, X, Y>(s, prepared, job, ahead, rows, x, y) };
         }
         if job.stream {
             s.fence_streams();
+        }
+    }
+}
+
+/// Does the rows `rows` of `job`, which begin at `x` and `y` and are a stride apart.
+///
+/// # Safety
+/// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
+#[inline(always)]
+unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Storage>(
+    s: S,
+    prepared: F::Prepared<S>,
+    job: &Job,
+    ahead: Ahead,
+    rows: core::ops::Range<usize>,
+    x: *const X,
+    y: *mut Y,
+) {
+    let (first, rows) = (rows.start, rows.len());
+    let (x_stride, y_stride) = (job.x.stride, job.y.stride);
+    if F::READS_ROW && LEAD.contains(&(job.channels * size_of::<X>())) {
+        let ahead = Ahead { elements: ahead.elements + x_stride, ..ahead };
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let mut known = F::row(prepared, s, x, job.channels, first);
+            for i in 0..rows {
+                // The last row has none after it, and is read once more instead.
+                let next = (i + 1).min(rows - 1);
+                let after = F::row(prepared, s, x.add(next * x_stride), job.channels, first + next);
+                write_row(s, &known, job, ahead, x.add(i * x_stride), y.add(i * y_stride));
+                known = after;
+            }
+        }
+    } else {
+        for i in 0..rows {
+            // SAFETY: as above.
+            unsafe {
+                let x = x.add(i * x_stride);
+                let row = F::row(prepared, s, x, job.channels, first + i);
+                write_row(s, &row, job, ahead, x, y.add(i * y_stride));
+            }
         }
     }
 }
@@ -140,28 +188,25 @@ struct Ahead {
     first_level: bool,
 }
 
-/// Function, affine and store over row `index`.
+/// Function, affine and store over a row of `job` at `x` and `y`.
 ///
 /// # Safety
-/// `x` and `y` must be those of `job`, and `index` one of its rows.
+/// They must be places of one of its rows.
 #[inline(always)]
 unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
     s: S,
     row: &impl Pointwise<S>,
     job: &Job,
     ahead: Ahead,
-    index: usize,
     x: *const X,
     y: *mut Y,
 ) {
     let n = job.channels;
-    // SAFETY: the caller vouches for the row.
-    let (x, y) = unsafe { (x.add(index * job.x_stride), y.add(index * job.y_stride)) };
     if job.stream {
         // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
         // hold up the streamed ones behind them until the line has come from memory, so it is
-        // asked for a row ahead.
-        s.prefetch_write(y.wrapping_add(job.y_stride).cast());
+        // asked for a row ahead. If it begins with a line, it is the page that counts.
+        s.prefetch_write(y.wrapping_add(job.y.stride).cast());
     }
     let block = UNROLL * S::LANES;
     let mut i = 0;
@@ -178,7 +223,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
             return;
         }
         while n - i >= block {
-            if job.stream {
+            if job.fetch {
                 let fetched = x.wrapping_add(i + ahead.elements).cast::<u8>();
                 for line in 0..(block * size_of::<X>()).div_ceil(LINE) {
                     s.prefetch(fetched.wrapping_add(line * LINE), ahead.first_level);

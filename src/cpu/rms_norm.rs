@@ -1,19 +1,27 @@
 //! RMSNorm: `x * rstd`, `rstd = 1 / sqrt(mean(x^2) + eps)`.
 
-use super::pipeline::{Function, Pointwise};
+use super::pipeline::{Function, Pointwise, RowFunction};
 use super::row_sum::{Summand, row_sum};
 use super::simd::{Simd, element::Storage};
+use crate::RowStatistics;
 
 #[derive(Clone, Copy)]
 pub(crate) struct RmsNorm {
     pub(crate) eps: f32,
 }
 
-/// `C` and `C * eps`: `rstd` is taken as `sqrt(C / (sum + C eps))`, one division instead of two.
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared {
+    eps: f32,
     channels: f32,
-    channels_eps: f32,
+}
+
+impl Prepared {
+    /// `1 / sqrt(sum / count + eps)`, with one division instead of two.
+    #[inline(always)]
+    fn scale<S: Simd>(self, s: S, sum: f32, count: f32) -> Scale<S> {
+        Scale { rstd: s.splat((count / (sum + count * self.eps)).sqrt()) }
+    }
 }
 
 impl Function for RmsNorm {
@@ -23,8 +31,7 @@ impl Function for RmsNorm {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
-        let channels = channels as f32;
-        Prepared { channels, channels_eps: channels * self.eps }
+        Prepared { eps: self.eps, channels: channels as f32 }
     }
 
     #[inline(always)]
@@ -33,18 +40,46 @@ impl Function for RmsNorm {
         s: S,
         x: *const X,
         channels: usize,
+        _: usize,
     ) -> Scale<S> {
         // SAFETY: the same contract.
-        let squares = unsafe {
-            // Widening takes as long as adding up in four chains.
-            match size_of::<X>() {
-                2 => row_sum::<S, X, _, 4>(s, Squares, x, channels),
-                _ => row_sum::<S, X, _, 8>(s, Squares, x, channels),
-            }
-        };
-        let sum = s.reduce_add(squares);
-        Scale { rstd: s.splat((prepared.channels / (sum + prepared.channels_eps)).sqrt()) }
+        let sum = unsafe { sum_of_squares(s, x, channels) };
+        prepared.scale(s, sum, prepared.channels)
     }
+}
+
+impl RowFunction for RmsNorm {
+    #[inline(always)]
+    unsafe fn statistics<S: Simd, X: Storage>(
+        prepared: Prepared,
+        s: S,
+        x: *const X,
+        channels: usize,
+    ) -> RowStatistics {
+        // SAFETY: the same contract.
+        let m2 = unsafe { sum_of_squares(s, x, channels) };
+        RowStatistics { count: prepared.channels, m2, ..RowStatistics::EMPTY }
+    }
+
+    #[inline(always)]
+    fn known<S: Simd>(prepared: Prepared, s: S, statistics: RowStatistics) -> Scale<S> {
+        prepared.scale(s, statistics.m2, statistics.count)
+    }
+}
+
+/// # Safety
+/// `x` must be valid for reads of `channels` elements.
+#[inline(always)]
+unsafe fn sum_of_squares<S: Simd, X: Storage>(s: S, x: *const X, channels: usize) -> f32 {
+    // SAFETY: the same contract.
+    let squares = unsafe {
+        // Widening takes as long as adding up in four chains.
+        match size_of::<X>() {
+            2 => row_sum::<S, X, _, 4>(s, Squares, x, channels),
+            _ => row_sum::<S, X, _, 8>(s, Squares, x, channels),
+        }
+    };
+    s.reduce_add(squares)
 }
 
 /// The squares of the elements.

@@ -2,12 +2,12 @@
 
 use super::cache::cache_sizes;
 use super::dispatch;
-use super::isa::Isa;
+use super::fused::Fused;
 use super::job::Job;
 use super::split::for_part;
 use crate::Norm;
 
-/// Whether the output of `job` is better written past the caches: if it does not stay in the last
+/// Whether the output of `job`, elements of `size` bytes, is better written past the caches: if it does not stay in the last
 /// of them, and its rows begin at cache lines or are long. The lines at either end of a row are
 /// otherwise read from memory first, and the streamed stores wait for them.
 ///
@@ -15,11 +15,10 @@ use crate::Norm;
 /// streamed time: rows at cache lines, from 32 MiB on 1.3 to 1.6 (RMSNorm, LayerNorm), 1.0 to 1.1
 /// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic; with weights 1.0); rows 16 bytes
 /// behind one, 0.7 to 1.0 (RMSNorm, LayerNorm).
-pub(crate) fn stream_pays(norm: Norm, job: &Job) -> bool {
-    let job = if norm.is_elementwise() { job.flattened() } else { *job };
-    let size = job.y_element.size();
+pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
+    let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     let row = job.channels * size;
-    let aligned = (job.y.addr().get() | (job.y_stride * size)).is_multiple_of(LINE);
+    let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
     let last_level = cache_sizes().last_level();
     last_level > 0 && job.rows * row > last_level && (aligned || row >= LONG_ROW)
 }
@@ -29,26 +28,31 @@ const LINE: usize = 64;
 /// Bytes of a row of output from which on its ends do not matter.
 const LONG_ROW: usize = 4096;
 
+/// Whether nothing depends on rows.
+fn is_elementwise(norm: Norm, job: &Job) -> bool {
+    norm.is_elementwise() && job.fused.is_none_or(Fused::is_elementwise)
+}
+
 /// Does all of `job` on the calling thread.
 ///
 /// # Safety
-/// `job` must keep [`Job`]'s promises, and the processor must have `isa`.
-pub(crate) unsafe fn run_serial(norm: Norm, isa: Isa, job: &Job) {
-    let job = if norm.is_elementwise() { job.flattened() } else { *job };
+/// `job` must keep [`Job`]'s promises.
+pub(crate) unsafe fn run_serial(norm: Norm, job: &Job) {
+    let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     // SAFETY: the same contract.
-    unsafe { dispatch::run(norm, isa, &job) }
+    unsafe { dispatch::run(norm, &job) }
 }
 
 /// Does part `index` of `count` of `job` on the calling thread.
 ///
 /// # Safety
 /// As [`run_serial`]; no other thread may do the same part at the same time.
-pub(crate) unsafe fn run_part(norm: Norm, isa: Isa, job: &Job, index: usize, count: usize) {
-    let elementwise = norm.is_elementwise();
+pub(crate) unsafe fn run_part(norm: Norm, job: &Job, index: usize, count: usize) {
+    let elementwise = is_elementwise(norm, job);
     let job = if elementwise { job.flattened() } else { *job };
     for_part(&job, elementwise, index, count, |piece| {
         // SAFETY: the same contract; pieces of different parts do not overlap.
-        unsafe { dispatch::run(norm, isa, piece) }
+        unsafe { dispatch::run(norm, piece) }
     });
 }
 
@@ -64,7 +68,7 @@ const SERIAL_BELOW: usize = 1 << 20;
 /// # Safety
 /// As [`run_serial`].
 #[cfg(feature = "rayon")]
-pub(crate) unsafe fn run_parallel(norm: Norm, isa: Isa, job: &Job) {
+pub(crate) unsafe fn run_parallel(norm: Norm, job: &Job) {
     use rayon::prelude::*;
 
     // The size first: to ask rayon for its threads is to start them.
@@ -72,27 +76,27 @@ pub(crate) unsafe fn run_parallel(norm: Norm, isa: Isa, job: &Job) {
     let count = if small { 1 } else { rayon::current_num_threads() };
     if count == 1 {
         // SAFETY: the same contract.
-        return unsafe { run_serial(norm, isa, job) };
+        return unsafe { run_serial(norm, job) };
     }
     let shared = Shared(*job);
     (0..count).into_par_iter().with_max_len(1).for_each(|index| {
         // SAFETY: the same contract; each index is given once.
-        unsafe { run_part(norm, isa, shared.job(), index, count) }
+        unsafe { run_part(norm, shared.job(), index, count) }
     });
 }
 
 /// A job that several threads work on, each on parts of its own.
 #[cfg(feature = "rayon")]
-struct Shared(Job);
+struct Shared<'a>(Job<'a>);
 
 // SAFETY: the addresses in it come from borrows that outlive the call, and the threads write
 // to parts that do not overlap.
 #[cfg(feature = "rayon")]
-unsafe impl Sync for Shared {}
+unsafe impl Sync for Shared<'_> {}
 
 #[cfg(feature = "rayon")]
-impl Shared {
-    fn job(&self) -> &Job {
+impl<'a> Shared<'a> {
+    fn job(&self) -> &Job<'a> {
         &self.0
     }
 }

@@ -201,6 +201,7 @@ impl Forward {
         require("weight_offset", weight_offset, weight_offset.is_finite(), "finite")?;
         if (x.rows(), x.channels()) != (y.rows(), y.channels()) {
             return Err(Error::Shape {
+                what: "output",
                 given_rows: y.rows(),
                 given_channels: y.channels(),
                 rows: x.rows(),

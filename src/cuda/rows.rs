@@ -62,7 +62,7 @@ impl DeviceRows {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout { rows, channels, stride };
+        let layout = Layout::new(rows, channels, stride);
         layout.span("tensor", element.size())?;
         Ok(Self { address, element, layout })
     }

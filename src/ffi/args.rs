@@ -196,7 +196,7 @@ impl dynorm_forward_args {
 
     fn layout(&self, row_stride: usize) -> Layout {
         let stride = if row_stride == 0 { self.channels } else { row_stride };
-        Layout { rows: self.rows, channels: self.channels, stride }
+        Layout::new(self.rows, self.channels, stride)
     }
 
     pub(super) fn weight(&self) -> Result<Option<Operand>, Refusal> {

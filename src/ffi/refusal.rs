@@ -50,8 +50,12 @@ fn of_error(error: &Error) -> dynorm_status {
         | Error::Stride { .. }
         | Error::TooLarge { .. }
         | Error::Length { .. }
+        | Error::HeadStride { .. }
         | Error::Shape { .. } => DYNORM_ERROR_SHAPE,
         Error::Parameter { .. } => DYNORM_ERROR_PARAMETER,
+        Error::SumType { .. } | Error::NoStatistics { .. } | Error::NoStaticScale { .. } => {
+            DYNORM_ERROR_VALUE
+        }
         Error::Part { .. } => DYNORM_ERROR_PART,
         Error::IsaMissing { .. } | Error::IsaName { .. } => DYNORM_ERROR_ISA,
         Error::Address { address: 0, .. } => DYNORM_ERROR_NULL,

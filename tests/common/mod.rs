@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a share of it")]
 
 pub mod call;
+pub mod fused;
 pub mod random;
 pub mod tensor;
 pub mod tolerance;

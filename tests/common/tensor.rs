@@ -92,6 +92,18 @@ impl Tensor {
         }
     }
 
+    /// Elements of these patterns.
+    pub fn from_bits(element: ElementType, bits: &[u32]) -> Self {
+        let bits = bits.iter().copied();
+        match element {
+            ElementType::F32 => Self::F32(bits.map(f32::from_bits).collect()),
+            ElementType::F16 => Self::F16(bits.map(|bits| f16::from_bits(bits as u16)).collect()),
+            ElementType::Bf16 => {
+                Self::Bf16(bits.map(|bits| bf16::from_bits(bits as u16)).collect())
+            }
+        }
+    }
+
     pub fn poison(element: ElementType, len: usize) -> Self {
         match element {
             ElementType::F32 => Self::F32(vec![f32::POISON; len]),

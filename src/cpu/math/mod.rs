@@ -17,13 +17,14 @@
 mod erf;
 mod isru;
 mod pieces;
+mod silu;
 #[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
 mod tables;
 mod tanh;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use {erf::Erf, isru::Isru, tanh::Tanh};
+pub(crate) use {erf::Erf, isru::Isru, silu::silu, tanh::Tanh};
 
 use super::simd::Simd;
 

@@ -5,6 +5,7 @@
 //! only there, and the contract of `enter` is that the processor has them.
 
 use super::Simd;
+use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.
@@ -168,6 +169,73 @@ unsafe impl Simd for Avx2 {
     unsafe fn store_bf16_part(self, p: *mut u16, v: __m256, n: usize) {
         // SAFETY: the caller vouches for `n` elements at `p`.
         unsafe { store_u16_part(p, _mm256_castsi256_si128(to_bf16_x2(v, v)), n) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m256; 4]) {
+        // SAFETY: the caller vouches for 32 bytes at `p`, aligned where `STREAM`.
+        unsafe { store_bytes::<STREAM>(p, [to_i8(v[0]), to_i8(v[1]), to_i8(v[2]), to_i8(v[3])]) }
+    }
+    #[inline(always)]
+    unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m256; 4]) {
+        // SAFETY: the caller vouches for 32 bytes at `p`, aligned where `STREAM`.
+        unsafe {
+            store_bytes::<STREAM>(p, [to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])])
+        }
+    }
+}
+
+/// The integer nearest to each lane, at most 127 in magnitude, 0 for NaN; its low byte.
+#[inline(always)]
+unsafe fn to_i8(v: __m256) -> __m256i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let limit = _mm256_set1_ps(127.0);
+        let number = _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_ORD_Q>(v, v));
+        let clamped = _mm256_min_ps(_mm256_max_ps(number, _mm256_set1_ps(-127.0)), limit);
+        _mm256_and_si256(_mm256_cvtps_epi32(clamped), _mm256_set1_epi32(0xff))
+    }
+}
+
+/// [`e4m3`](crate::quantized::e4m3) of each lane.
+#[inline(always)]
+unsafe fn to_e4m3(v: __m256) -> __m256i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let all = |v: u32| _mm256_set1_epi32(v as i32);
+        let bits = _mm256_castps_si256(v);
+        let sign = _mm256_and_si256(_mm256_srli_epi32::<24>(bits), all(0x80));
+        let magnitude = _mm256_and_si256(bits, all(0x7fff_ffff));
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<20>(magnitude), all(1));
+        let bias = _mm256_sub_epi32(all(0x7_ffff), all(120 << 23));
+        let rounded = _mm256_add_epi32(_mm256_add_epi32(magnitude, bias), odd);
+        // Below 0 only where the subnormal one is taken.
+        let normal = _mm256_min_epu32(_mm256_srli_epi32::<20>(rounded), all(0x7e));
+        let rounder = _mm256_set1_ps(E4M3_ROUNDER);
+        let sum = _mm256_add_ps(_mm256_castsi256_ps(magnitude), rounder);
+        let subnormal = _mm256_sub_epi32(_mm256_castps_si256(sum), _mm256_castps_si256(rounder));
+        let tiny = _mm256_cmpgt_epi32(all(E4M3_NORMAL), magnitude);
+        let finite = _mm256_blendv_epi8(normal, subnormal, tiny);
+        let nan = _mm256_cmpgt_epi32(magnitude, all(0x7f80_0000));
+        let value = _mm256_blendv_epi8(finite, all(0x7f), nan);
+        _mm256_or_si256(value, sign)
+    }
+}
+
+/// Stores the low bytes of 32 lanes, which are all that is set.
+///
+/// # Safety
+/// `p` must be valid for writes of 32 bytes, and 32-byte aligned where `STREAM`.
+#[inline(always)]
+unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: [__m256i; 4]) {
+    // SAFETY: see above for the memory and the module's head for the features.
+    unsafe {
+        let first = _mm256_packus_epi32(v[0], v[1]);
+        let last = _mm256_packus_epi32(v[2], v[3]);
+        // Packing works on halves: fours of the four vectors come to lie side by side.
+        let packed = _mm256_packus_epi16(first, last);
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        store_u16_x2::<STREAM>(p.cast(), _mm256_permutevar8x32_epi32(packed, order));
     }
 }
 

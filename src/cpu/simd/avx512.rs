@@ -7,6 +7,7 @@
 //! that the processor has them.
 
 use super::Simd;
+use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
 /// Proof of AVX-512 F, BW, DQ and VL (which imply FMA and F16C in practice, both asked for
@@ -255,6 +256,73 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn store_bf16_part(self, p: *mut u16, v: __m512, n: usize) {
         // SAFETY: lanes beyond `n` are masked off and not accessed.
         unsafe { _mm256_mask_storeu_epi16(p.cast(), mask(n), to_bf16(v)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
+        // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
+        unsafe { store_bytes::<STREAM>(p, [to_i8(v[0]), to_i8(v[1]), to_i8(v[2]), to_i8(v[3])]) }
+    }
+    #[inline(always)]
+    unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
+        // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
+        unsafe {
+            store_bytes::<STREAM>(p, [to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])])
+        }
+    }
+}
+
+/// The integer nearest to each lane, at most 127 in magnitude, 0 for NaN.
+#[inline(always)]
+unsafe fn to_i8(v: __m512) -> __m128i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v);
+        let clamped =
+            _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(127.0)), _mm512_set1_ps(-127.0));
+        _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(number, clamped))
+    }
+}
+
+/// [`e4m3`](crate::quantized::e4m3) of each lane.
+#[inline(always)]
+unsafe fn to_e4m3(v: __m512) -> __m128i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let all = |v: u32| _mm512_set1_epi32(v as i32);
+        let bits = _mm512_castps_si512(v);
+        let sign = _mm512_and_si512(_mm512_srli_epi32::<24>(bits), all(0x80));
+        let magnitude = _mm512_and_si512(bits, all(0x7fff_ffff));
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<20>(magnitude), all(1));
+        let bias = _mm512_sub_epi32(all(0x7_ffff), all(120 << 23));
+        let rounded = _mm512_add_epi32(_mm512_add_epi32(magnitude, bias), odd);
+        // Below 0 only where the subnormal one is taken.
+        let normal = _mm512_min_epu32(_mm512_srli_epi32::<20>(rounded), all(0x7e));
+        let rounder = _mm512_set1_ps(E4M3_ROUNDER);
+        let sum = _mm512_add_ps(_mm512_castsi512_ps(magnitude), rounder);
+        let tiny = _mm512_cmplt_epu32_mask(magnitude, all(E4M3_NORMAL));
+        let finite = _mm512_mask_sub_epi32(
+            normal,
+            tiny,
+            _mm512_castps_si512(sum),
+            _mm512_castps_si512(rounder),
+        );
+        let nan = _mm512_cmpgt_epu32_mask(magnitude, all(0x7f80_0000));
+        let value = _mm512_mask_mov_epi32(finite, nan, all(0x7f));
+        _mm512_cvtepi32_epi8(_mm512_or_si512(value, sign))
+    }
+}
+
+/// Stores 64 bytes.
+///
+/// # Safety
+/// `p` must be valid for writes of 64 bytes, and 64-byte aligned where `STREAM`.
+#[inline(always)]
+unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: [__m128i; 4]) {
+    // SAFETY: see above for the memory and the module's head for the features.
+    unsafe {
+        let first = _mm256_set_m128i(v[1], v[0]);
+        store_u16_x2::<STREAM>(p.cast(), first, _mm256_set_m128i(v[3], v[2]));
     }
 }
 

@@ -1,11 +1,23 @@
 //! Element types in memory: widened to f32 on load, rounded once on store.
 
 use super::Simd;
+use crate::F8E4M3;
 use half::{bf16, f16};
+
+/// A type of outputs. The methods are those of [`Simd`] for the type, with their contracts.
+pub(crate) trait Output: Copy + 'static {
+    /// # Safety
+    /// `p` must be valid for writes of `4 * S::LANES` elements, and aligned to as many, at most 64
+    /// bytes, where `STREAM`.
+    unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]);
+    /// # Safety
+    /// `p` must be valid for writes of `n <= S::LANES` elements.
+    unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize);
+}
 
 /// An element type as the kernels see it. The methods are those of [`Simd`] for the type,
 /// with their contracts.
-pub(crate) trait Storage: Copy + 'static {
+pub(crate) trait Storage: Output {
     /// Bits of the significand, the implied one included. A result that will be rounded to few
     /// of them need not be exact to 24.
     const DIGITS: u32;
@@ -20,13 +32,6 @@ pub(crate) trait Storage: Copy + 'static {
     /// # Safety
     /// `p` must be valid for reads of `n <= S::LANES` elements.
     unsafe fn load_part<S: Simd>(s: S, p: *const Self, n: usize) -> S::F;
-    /// # Safety
-    /// `p` must be valid for writes of `4 * S::LANES` elements, and 64-byte aligned where `STREAM`.
-    unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]);
-    /// # Safety
-    /// `p` must be valid for writes of `n <= S::LANES` elements.
-    unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize);
-
     /// Whether [`try_store_x4`](Storage::try_store_x4) ever stores.
     #[inline(always)]
     fn tries<S: Simd>() -> bool {
@@ -36,7 +41,7 @@ pub(crate) trait Storage: Copy + 'static {
     /// NaN; else it stores nothing and returns `false`.
     ///
     /// # Safety
-    /// As [`store_x4`](Storage::store_x4).
+    /// As [`store_x4`](Output::store_x4).
     #[inline(always)]
     unsafe fn try_store_x4<S: Simd, const STREAM: bool>(
         _: S,
@@ -69,6 +74,9 @@ macro_rules! storage {
                 // SAFETY: the same contract.
                 unsafe { s.$load_part(p.cast(), n) }
             }
+        }
+
+        impl Output for $ty {
             #[inline(always)]
             unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]) {
                 // SAFETY: the same contract.
@@ -108,3 +116,28 @@ storage!(
         unsafe { s.try_store_bf16_x4::<STREAM>(p.cast(), v, zeros) }
     }
 );
+
+macro_rules! output_of_8_bits {
+    ($ty:ty, $store_x4:ident) => {
+        impl Output for $ty {
+            #[inline(always)]
+            unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]) {
+                // SAFETY: the same contract.
+                unsafe { s.$store_x4::<STREAM>(p.cast(), v) }
+            }
+            #[inline(always)]
+            unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize) {
+                const { assert!(S::LANES <= 16) };
+                let mut block = [0; 64];
+                // SAFETY: there is room for four vectors; the caller vouches for `n` elements.
+                unsafe {
+                    s.$store_x4::<false>(block.as_mut_ptr(), [v; 4]);
+                    p.cast::<u8>().copy_from_nonoverlapping(block.as_ptr(), n);
+                }
+            }
+        }
+    };
+}
+
+output_of_8_bits!(i8, store_i8_x4);
+output_of_8_bits!(F8E4M3, store_e4m3_x4);

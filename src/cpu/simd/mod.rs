@@ -179,4 +179,17 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for writes of `n` elements, and `n <= LANES`.
     unsafe fn store_bf16_part(self, p: *mut u16, v: Self::F, n: usize);
+
+    /// Stores four vectors as `i8`: rounded to nearest even, at most 127 in magnitude, 0 for NaN;
+    /// past the caches where `STREAM`.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of `4 * LANES` bytes, and aligned to as many where `STREAM`.
+    unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [Self::F; 4]);
+    /// Stores four vectors as [`F8E4M3`](crate::F8E4M3), as its `from_f32` does; past the caches
+    /// where `STREAM`.
+    ///
+    /// # Safety
+    /// As [`store_i8_x4`](Simd::store_i8_x4).
+    unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [Self::F; 4]);
 }

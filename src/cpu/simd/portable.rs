@@ -5,6 +5,7 @@
 //! access to memory.
 
 use super::Simd;
+use crate::quantized::e4m3;
 use bytemuck::cast;
 use wide::{f32x8, i32x8, u32x8};
 
@@ -196,6 +197,24 @@ unsafe impl Simd for Portable {
     unsafe fn store_bf16_part(self, p: *mut u16, v: f32x8, n: usize) {
         // SAFETY: the caller vouches for `n` elements at `p`.
         unsafe { write_part(p, to_bf16(v), n) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [f32x8; 4]) {
+        let limit = f32x8::splat(127.0);
+        let bytes = v.map(|v| {
+            let rounded = self.round(self.min(limit, self.max(-limit, v)));
+            // The conversion makes 0 of NaN.
+            rounded.to_array().map(|lane| lane as i8)
+        });
+        // SAFETY: the caller vouches for 32 bytes at `p`.
+        unsafe { p.cast::<[[i8; 8]; 4]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
+    unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [f32x8; 4]) {
+        let bytes = v.map(|v| v.to_array().map(|lane| e4m3(lane.to_bits()) as u8));
+        // SAFETY: the caller vouches for 32 bytes at `p`.
+        unsafe { p.cast::<[[u8; 8]; 4]>().write_unaligned(bytes) }
     }
 }
 

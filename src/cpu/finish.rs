@@ -1,0 +1,144 @@
+//! What happens to f32 results on their way from the scratch piece to the output.
+
+use super::math::silu;
+use super::simd::{
+    Kernel, Simd,
+    element::{Output, Storage},
+};
+
+/// Vectors in flight.
+const UNROLL: usize = 4;
+
+/// `values *= silu(z)`.
+pub(crate) struct Gate<Z> {
+    pub(crate) z: *const Z,
+    pub(crate) values: *mut f32,
+    pub(crate) channels: usize,
+}
+
+impl<Z: Storage> Kernel for Gate<Z> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { z, values, channels } = self;
+        let mut i = 0;
+        while i < channels {
+            let mut gate = [s.splat(0.0); UNROLL];
+            let mut v = gate;
+            let left = channels - i;
+            // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both.
+            unsafe {
+                for j in 0..UNROLL {
+                    let part = left.saturating_sub(j * S::LANES).min(S::LANES);
+                    if part == 0 {
+                        break;
+                    }
+                    let at = i + j * S::LANES;
+                    gate[j] = Z::load_part(s, z.add(at), part);
+                    v[j] = s.load_f32_part(values.add(at), part);
+                }
+                gate = silu(s, gate);
+                for j in 0..UNROLL {
+                    let part = left.saturating_sub(j * S::LANES).min(S::LANES);
+                    if part == 0 {
+                        break;
+                    }
+                    s.store_f32_part(values.add(i + j * S::LANES), s.mul(v[j], gate[j]), part);
+                }
+            }
+            i += UNROLL * S::LANES;
+        }
+    }
+}
+
+/// The largest magnitude among `largest` and the values; NaN does not count.
+pub(crate) struct Largest {
+    pub(crate) values: *const f32,
+    pub(crate) channels: usize,
+    pub(crate) largest: f32,
+}
+
+impl Kernel for Largest {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let mut largest = [s.splat(self.largest); UNROLL];
+        let mut i = 0;
+        while self.channels - i >= UNROLL * S::LANES {
+            for j in (0..UNROLL).step_by(2) {
+                // SAFETY: whoever makes a `Largest` vouches for the values.
+                let v = unsafe { s.load_f32_x2(self.values.add(i + j * S::LANES)) };
+                for k in 0..2 {
+                    // The second operand where the first is NaN.
+                    largest[j + k] = s.max(s.abs(v[k]), largest[j + k]);
+                }
+            }
+            i += UNROLL * S::LANES;
+        }
+        while i < self.channels {
+            let part = (self.channels - i).min(S::LANES);
+            // SAFETY: as above.
+            let v = unsafe { s.load_f32_part(self.values.add(i), part) };
+            largest[0] = s.max(s.abs(v), largest[0]);
+            i += part;
+        }
+        let both = s.max(s.max(largest[0], largest[1]), s.max(largest[2], largest[3]));
+        let mut lanes = [0.0; 16];
+        const { assert!(S::LANES <= 16) };
+        // SAFETY: there is room for all lanes.
+        unsafe { s.store_f32_part(lanes.as_mut_ptr(), both, S::LANES) };
+        lanes.into_iter().fold(0.0, f32::max)
+    }
+}
+
+/// `y = values * factor`, rounded to `Y`.
+pub(crate) struct Store<Y> {
+    pub(crate) values: *const f32,
+    pub(crate) y: *mut Y,
+    pub(crate) channels: usize,
+    pub(crate) factor: Option<f32>,
+    /// Whether it is written past the caches, where it begins at a line of them.
+    pub(crate) stream: bool,
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+impl<Y: Output> Kernel for Store<Y> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { values, y, channels, factor, stream } = self;
+        let stream = stream && y.addr().is_multiple_of(LINE);
+        // Infinity stays infinity, by which an output of 8 bits tells it from what is too large.
+        let factor = s.splat(factor.unwrap_or(1.0));
+        let mut i = 0;
+        while channels - i >= UNROLL * S::LANES {
+            // SAFETY: whoever makes a `Store` vouches for the values and the output; blocks are
+            // multiples of a vector, to which the output is aligned where `stream`.
+            unsafe {
+                let [a, b] = s.load_f32_x2(values.add(i));
+                let [c, d] = s.load_f32_x2(values.add(i + 2 * S::LANES));
+                let v = [s.mul(a, factor), s.mul(b, factor), s.mul(c, factor), s.mul(d, factor)];
+                if stream {
+                    Y::store_x4::<S, true>(s, y.add(i), v);
+                } else {
+                    Y::store_x4::<S, false>(s, y.add(i), v);
+                }
+            }
+            i += UNROLL * S::LANES;
+        }
+        while i < channels {
+            let part = (channels - i).min(S::LANES);
+            // SAFETY: as above, of `part` elements.
+            unsafe {
+                let v = s.mul(s.load_f32_part(values.add(i), part), factor);
+                Y::store_part(s, y.add(i), v, part);
+            }
+            i += part;
+        }
+    }
+}

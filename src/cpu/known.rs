@@ -1,0 +1,45 @@
+//! RMSNorm and LayerNorm of rows of which the statistics are known: element-wise functions then,
+//! with other parameters for each row.
+
+use super::pipeline::{Function, RowFunction};
+use super::simd::{Simd, element::Storage};
+use crate::RowStatistics;
+use core::ptr::NonNull;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Known<F> {
+    function: F,
+    /// One for each row.
+    statistics: NonNull<RowStatistics>,
+}
+
+impl<F: RowFunction> Known<F> {
+    /// # Safety
+    /// Wherever the function is used there must be `statistics` of every row.
+    pub(crate) unsafe fn new(function: F, statistics: NonNull<RowStatistics>) -> Self {
+        Self { function, statistics }
+    }
+}
+
+impl<F: RowFunction> Function for Known<F> {
+    const READS_ROW: bool = false;
+    type Prepared<S: Simd> = (F::Prepared<S>, NonNull<RowStatistics>);
+    type Row<S: Simd> = F::Row<S>;
+
+    #[inline(always)]
+    fn prepare<S: Simd>(self, s: S, channels: usize) -> Self::Prepared<S> {
+        (self.function.prepare(s, channels), self.statistics)
+    }
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, X: Storage>(
+        (prepared, statistics): Self::Prepared<S>,
+        s: S,
+        _: *const X,
+        _: usize,
+        index: usize,
+    ) -> F::Row<S> {
+        // SAFETY: `new`'s caller vouches for one for each row.
+        F::known(prepared, s, unsafe { statistics.add(index).read() })
+    }
+}

@@ -1,0 +1,43 @@
+//! `z * sigmoid(z) = z / (1 + exp(-z))`.
+
+use super::{polynomial, tables::EXPM1};
+use crate::cpu::simd::Simd;
+use core::f32::consts::LOG2_E;
+
+/// `ln 2` in two: multiples of the first by integers below 2^9 are exact.
+const LN2_HIGH: f32 = f32::from_bits(0x3f31_7200);
+const LN2_LOW: f32 = (core::f64::consts::LN_2 - LN2_HIGH as f64) as f32;
+/// From here on `1 + exp(-z)` is 1.
+const LARGE: f32 = 30.0;
+/// Up to here the result is 0.
+const SMALL: f32 = -130.0;
+/// What numerator and denominator of the sigmoid are scaled with, so that `exp` does not overflow.
+const SHIFT: f32 = -64.0;
+
+/// `z * sigmoid(z)` in f32, within 2.5 ulp from -87 on, below it within 1e-43; at -infinity it
+/// has its limit -0.
+#[inline(always)]
+pub(crate) fn silu<S: Simd, const U: usize>(s: S, mut z: [S::F; U]) -> [S::F; U] {
+    let mut n = z;
+    let mut r = z;
+    for j in 0..U {
+        z[j] = s.max(s.splat(SMALL), z[j]);
+        let clamped = s.min(s.splat(LARGE), z[j]);
+        n[j] = s.round(s.mul(clamped, s.splat(-LOG2_E)));
+        let high = s.mul_add(n[j], s.splat(LN2_HIGH), clamped);
+        r[j] = s.mul_add(n[j], s.splat(LN2_LOW), high);
+    }
+    let p = polynomial(s, &EXPM1, r);
+    for j in 0..U {
+        // exp(-r), between 0.7 and 1.42.
+        let fraction = s.sub(s.splat(1.0), s.neg_mul_add(s.mul(r[j], r[j]), p[j], r[j]));
+        let power = s.exp2(s.add(n[j], s.splat(SHIFT)));
+        let one = s.splat(ONE);
+        let sigmoid = s.div(one, s.mul_add(fraction, power, one));
+        z[j] = s.mul(z[j], sigmoid);
+    }
+    z
+}
+
+/// `2^SHIFT`.
+const ONE: f32 = 1.0 / (1u128 << 64) as f32;

@@ -1,0 +1,100 @@
+//! What a row function finds in each row, and nothing written but that. The mean comes in any two
+//! parts.
+
+use super::dispatch::enter;
+use super::isa::Isa;
+use super::job::{Job, Places};
+use super::pipeline::RowFunction;
+use super::simd::{Kernel, Simd, element::Storage};
+use super::{layer_norm::LayerNorm, rms_norm::RmsNorm};
+use crate::{ElementType, Norm, RowStatistics};
+use core::marker::PhantomData;
+use half::{bf16, f16};
+
+/// Reads as many rows of `x` as there are `statistics`. Element-wise functions have none.
+///
+/// # Safety
+/// The rows must be valid for reads of `channels` elements of type `element`, and the processor must
+/// have `isa`.
+pub(crate) unsafe fn row_statistics(
+    norm: Norm,
+    isa: Isa,
+    x: Places,
+    element: ElementType,
+    channels: usize,
+    statistics: &mut [RowStatistics],
+) {
+    // SAFETY: the same contract.
+    unsafe {
+        match norm {
+            Norm::RmsNorm { eps } => read(RmsNorm { eps }, isa, x, element, channels, statistics),
+            Norm::LayerNorm { eps } => {
+                read(LayerNorm { eps }, isa, x, element, channels, statistics)
+            }
+            Norm::DyT { .. } | Norm::DyIsru { .. } | Norm::Derf { .. } => {}
+        }
+    }
+}
+
+/// What `norm` finds in the one row of `job`; nothing if it is element-wise.
+///
+/// # Safety
+/// `job` must keep [`Job`]'s promises.
+pub(crate) unsafe fn find_row(norm: Norm, job: &Job) -> Option<RowStatistics> {
+    if norm.is_elementwise() {
+        return None;
+    }
+    let mut found = [RowStatistics::EMPTY];
+    // SAFETY: the same contract.
+    unsafe { row_statistics(norm, job.isa, job.x, job.x_element, job.channels, &mut found) };
+    Some(found[0])
+}
+
+/// # Safety
+/// As [`row_statistics`].
+unsafe fn read<F: RowFunction>(
+    function: F,
+    isa: Isa,
+    x: Places,
+    element: ElementType,
+    channels: usize,
+    statistics: &mut [RowStatistics],
+) {
+    // The conversion to bfloat16 has no part in it.
+    let isa = isa.min(Isa::Avx512);
+    macro_rules! with {
+        ($x:ty) => {
+            enter(isa, Read { function, x, channels, statistics, element: PhantomData::<$x> })
+        };
+    }
+    // SAFETY: the same contract.
+    unsafe {
+        match element {
+            ElementType::F32 => with!(f32),
+            ElementType::F16 => with!(f16),
+            ElementType::Bf16 => with!(bf16),
+        }
+    }
+}
+
+struct Read<'a, F, X> {
+    function: F,
+    x: Places,
+    channels: usize,
+    statistics: &'a mut [RowStatistics],
+    element: PhantomData<X>,
+}
+
+impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let prepared = self.function.prepare(s, self.channels);
+        for (row, statistics) in self.statistics.iter_mut().enumerate() {
+            // SAFETY: whoever makes a `Read` vouches for the rows.
+            *statistics =
+                unsafe { F::statistics(prepared, s, self.x.at::<X>(row, 0), self.channels) };
+        }
+    }
+}

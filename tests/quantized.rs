@@ -1,0 +1,235 @@
+//! Outputs of 8 bits: the f32 results of the plain call over the scale, rounded once.
+
+mod common;
+
+use common::fused::{FusedCall, LENGTHS, Output, Residual, ScaleKind};
+use common::isas;
+use common::random::stratified_f32;
+use common::tensor::Tensor;
+use dynorm::{
+    ElementType, F8E4M3, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale, reference,
+};
+
+use ElementType::{Bf16, F16, F32};
+
+/// The pattern that `value` becomes, by the definition.
+fn quantized(value: f32, element: QuantizedType, scale: f32) -> u8 {
+    // What is defined is a product with the reciprocal, both rounded.
+    let value = value * (1.0 / scale);
+    let wanted = reference::quantized(value.into(), element);
+    match element {
+        QuantizedType::I8 => wanted as i8 as u8,
+        // Every number has one pattern, but for the sign of 0 and NaN.
+        QuantizedType::F8E4M3 => (0..=255)
+            .find(|&bits| {
+                let given = f64::from(F8E4M3::from_bits(bits).to_f32());
+                let same_sign = (bits & 0x80 != 0) == value.is_sign_negative();
+                same_sign && (given == wanted || given.is_nan() && wanted.is_nan())
+            })
+            .expect("the reference gives a value of the type"),
+    }
+}
+
+/// What a call must write, from the results of the plain call.
+fn wanted(call: &FusedCall, values: &[f32], scales: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    let Output::Quantized(element, kind) = call.output else { panic!("{call:?}") };
+    let mut y = Vec::new();
+    let mut used = Vec::new();
+    for (row, values) in values.chunks_exact(call.channels).enumerate() {
+        let largest = values.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
+        let scale = match kind {
+            ScaleKind::Given => scales[0],
+            ScaleKind::GivenPerRow => scales[row],
+            ScaleKind::Computed => (largest / element.largest()).max(f32::MIN_POSITIVE),
+        };
+        used.push(scale);
+        y.extend(values.iter().map(|&v| u32::from(quantized(v, element, scale))));
+    }
+    (y, used)
+}
+
+fn check(call: FusedCall) {
+    let numbers = call.numbers(call.channels as u64 + 1);
+    let Tensor::F32(values) = call.plain(&numbers, F32) else { panic!("f32 was asked for") };
+    let (y, scales) = wanted(&call, &values, &numbers.scales);
+    let written = call.run(&numbers);
+    assert_eq!(written.y, y, "{call:?}");
+    if let Output::Quantized(_, ScaleKind::Computed) = call.output {
+        let bits: Vec<u32> = scales.iter().map(|scale| scale.to_bits()).collect();
+        assert_eq!(written.scales, bits, "{call:?}");
+    }
+}
+
+const KINDS: [ScaleKind; 3] = [ScaleKind::Given, ScaleKind::GivenPerRow, ScaleKind::Computed];
+
+#[test]
+fn every_length_and_scale() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for element in QuantizedType::ALL {
+                for kind in KINDS {
+                    for channels in LENGTHS {
+                        check(FusedCall {
+                            output: Output::Quantized(element, kind),
+                            weight: Some(F32),
+                            gap: 3,
+                            stream: (channels % 2 == 0).then_some(true),
+                            ..FusedCall::new(norm, isa, 3, channels)
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_type_with_weight_bias_and_residual() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for x_type in ElementType::ALL {
+                for element in QuantizedType::ALL {
+                    let call = FusedCall {
+                        x_type,
+                        output: Output::Quantized(element, ScaleKind::Computed),
+                        weight: Some(Bf16),
+                        bias: Some(F16),
+                        ..FusedCall::new(norm, isa, 20, 131)
+                    };
+                    check(call);
+                    check(FusedCall { residual: Some((Residual::Into, x_type)), ..call });
+                    check(FusedCall { residual: Some((Residual::InPlace, F32)), gap: 1, ..call });
+                }
+            }
+        }
+    }
+}
+
+/// A call that only rounds: of a norm that is made to give its input back.
+fn rounded<T: dynorm::Quantized + Default>(isa: dynorm::Isa, values: &[f32]) -> Vec<T> {
+    // erf(2^-140 x + 0) is so small that the bias is all that is left.
+    let zeros = vec![0.0_f32; values.len()];
+    let mut y = vec![T::default(); values.len()];
+    Norm::DyT { alpha: 1.0 }
+        .forward_quantized(
+            Rows::new(&zeros, 1, values.len()).unwrap(),
+            QuantizedRowsMut::new(&mut y, 1, values.len()).unwrap(),
+            Scale::Given(1.0),
+        )
+        .bias(values)
+        .isa(isa)
+        .run()
+        .unwrap();
+    y
+}
+
+/// Every f32 of many strata, NaN and infinities among them, and every value half way between two of
+/// the type's, with its neighbours.
+#[test]
+fn rounding() {
+    let mut values = stratified_f32(40);
+    let all: Vec<f32> = (0..=255).map(|bits| F8E4M3::from_bits(bits).to_f32()).collect();
+    for (i, &a) in all.iter().enumerate() {
+        for &b in &all[..i] {
+            if (a - b).abs() <= 64.0 {
+                let middle = (a + b) / 2.0;
+                values.extend([middle, middle.next_up(), middle.next_down()]);
+            }
+        }
+    }
+    for i in -260..=260 {
+        let half = i as f32 / 2.0;
+        values.extend([half, half.next_up(), half.next_down()]);
+    }
+    // A sum with 0 loses the sign of -0.
+    values.retain(|v| v.to_bits() != 1 << 31);
+    for isa in isas() {
+        for (&v, q) in values.iter().zip(rounded::<i8>(isa, &values)) {
+            assert_eq!(q as u8, quantized(v, QuantizedType::I8, 1.0), "{isa:?} {v:e}");
+        }
+        for (&v, q) in values.iter().zip(rounded::<F8E4M3>(isa, &values)) {
+            let (given, sign) = (q.to_bits(), v.is_nan() as u8 * 0x80);
+            let wanted = quantized(v, QuantizedType::F8E4M3, 1.0);
+            assert_eq!(given | sign, wanted | sign, "{isa:?} {v:e}");
+            assert_eq!(F8E4M3::from_f32(v).to_bits() | sign, wanted | sign, "{v:e}");
+        }
+    }
+}
+
+/// Rows of zeros, of subnormal numbers and with infinities have a scale that can be divided by.
+#[test]
+fn extreme_rows() {
+    let rows: [[f32; 4]; 5] = [
+        [0.0; 4],
+        [1e-44, 0.0, -1e-44, 0.0],
+        [f32::INFINITY, 1.0, f32::NEG_INFINITY, -1.0],
+        [f32::NAN, 3.0, -1.0, 0.0],
+        [f32::MAX, -f32::MAX, 1.0, 0.0],
+    ];
+    for isa in isas() {
+        for row in rows {
+            let mut y = [55_i8; 4];
+            let mut scales = [f32::NAN];
+            // Only the bias is left, and infinity comes through it.
+            Norm::DyT { alpha: 1.0 }
+                .forward_quantized(
+                    Rows::new(&[0.0_f32; 4], 1, 4).unwrap(),
+                    QuantizedRowsMut::new(&mut y, 1, 4).unwrap(),
+                    Scale::Computed(&mut scales),
+                )
+                .bias(&row)
+                .isa(isa)
+                .run()
+                .unwrap();
+            let scale = scales[0];
+            assert!(scale.is_finite() && scale >= f32::MIN_POSITIVE, "{row:?}");
+            for (q, v) in y.into_iter().zip(row) {
+                assert_eq!(q as u8, quantized(v, QuantizedType::I8, scale), "{row:?} {isa:?}");
+            }
+        }
+    }
+}
+
+/// The static scale: nothing that any input gives is out of range by more than rounding.
+#[test]
+fn no_result_exceeds_the_bound() {
+    let weight: Vec<f32> = [1.0, -2.5, 0.0, 1e-30, 3.25, 0.7].into();
+    let bias: Vec<f32> = [0.5, -1.0, 2.0, 0.0, -0.125, 1e-8].into();
+    let x: Vec<f32> = stratified_f32(20).into_iter().filter(|x| !x.is_nan()).collect();
+    let x = &x[..x.len() / 6 * 6];
+    assert!(x.contains(&f32::MAX));
+    let more = [Norm::DyIsru { beta: 0.01, scale: -27.0 }, Norm::Derf { alpha: -9.0, shift: 2.0 }];
+    for norm in Norm::DEFAULTS.into_iter().chain(more) {
+        if !norm.is_elementwise() {
+            continue;
+        }
+        let none = None::<&[f32]>;
+        for (w, b) in
+            [(none, none), (Some(&weight[..]), none), (Some(&weight[..]), Some(&bias[..]))]
+        {
+            let bound = norm.output_bound(w, 0.75, b).unwrap();
+            let slack = bound * (1.0 + 2.0 * f32::EPSILON);
+            for isa in isas() {
+                let mut y = vec![f32::NAN; x.len()];
+                let (rows, channels) = (x.len() / 6, 6);
+                let into = RowsMut::new(&mut y, rows, channels).unwrap();
+                let mut call = norm
+                    .forward(Rows::new(x, rows, channels).unwrap(), into)
+                    .weight_offset(0.75)
+                    .isa(isa);
+                if let Some(w) = w {
+                    call = call.weight(w);
+                }
+                if let Some(b) = b {
+                    call = call.bias(b);
+                }
+                call.run().unwrap();
+                let largest = y.iter().fold(0.0_f32, |a, v| a.max(v.abs()));
+                assert!(y.iter().all(|v| v.is_finite()), "{norm:?}");
+                assert!(largest <= slack, "{norm:?}: {largest} above {bound}");
+                // And it is not far off, where one channel decides.
+                assert!(largest >= 0.999 * bound, "{norm:?}: {largest} far below {bound}");
+            }
+        }
+    }
+}
