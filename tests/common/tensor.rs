@@ -116,6 +116,16 @@ impl Tensor {
         each!(self, v => v.len())
     }
 
+    /// Row `row`.
+    pub fn row(&self, row: usize, channels: usize) -> Self {
+        let at = row * channels..(row + 1) * channels;
+        match self {
+            Self::F32(v) => Self::F32(v[at].to_vec()),
+            Self::F16(v) => Self::F16(v[at].to_vec()),
+            Self::Bf16(v) => Self::Bf16(v[at].to_vec()),
+        }
+    }
+
     pub fn value(&self, i: usize) -> f64 {
         each!(self, v => v[i].value())
     }
