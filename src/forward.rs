@@ -474,9 +474,9 @@ impl<'a> Forward<'a> {
             fused: fused.as_ref(),
             first: (0, 0),
         };
-        job.fetch = self.x.data != self.y.data
+        job.fetch = cpu::fetch_pays(&job);
+        job.stream = self.x.data != self.y.data
             && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job, y_size));
-        job.stream = job.fetch;
         match fused {
             Some(Fused { output: Some(output), .. }) => {
                 // What the function writes stays in the caches.

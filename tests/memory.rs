@@ -8,7 +8,7 @@ use common::random::Random;
 use common::tensor::Sample;
 use common::{isas, lengths};
 use core::{ptr, slice};
-use dynorm::{Isa, Norm, Rows, RowsMut, bf16, cpu, f16};
+use dynorm::{Isa, Norm, QuantizedRowsMut, Rows, RowsMut, Scale, bf16, cpu, f16};
 
 /// Memory with a page on either side that may not be accessed.
 struct Fenced {
@@ -120,6 +120,51 @@ fn no_byte_outside_the_slices_is_read_or_written() {
                 memory.check::<bf16, bf16, bf16>(call, channels, place);
                 memory.check::<bf16, f16, f32>(call, channels, place);
                 memory.check::<f16, f16, f32>(call, channels, place);
+            }
+        }
+    }
+}
+
+/// With a residual, a gate and an output of 8 bits, whose last row ends with its memory or whose first
+/// one begins with it.
+#[test]
+fn fused_calls_keep_inside_too() {
+    let tensor = || Fenced::new(ROWS * (4099 + GAP) * size_of::<f32>());
+    let (mut x, mut z, mut sum, mut y) = (tensor(), tensor(), tensor(), tensor());
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for channels in common::fused::LENGTHS.into_iter().chain([2, 3, 7, 63, 64, 65]) {
+                let stride = channels + GAP;
+                let span = ROWS * stride - GAP;
+                for (at_end, stream) in [(true, false), (true, true), (false, false)] {
+                    let x = x.slice::<bf16>(span, at_end);
+                    x.fill(bf16::ONE);
+                    let z = z.slice::<f16>(span, at_end);
+                    z.fill(f16::ONE);
+                    let sum = sum.slice::<bf16>(span, at_end);
+                    sum.fill(bf16::ZERO);
+                    let words: &mut [u8] =
+                        bytemuck::cast_slice_mut(y.slice::<f32>(span.div_ceil(4), at_end));
+                    let before = if at_end { words.len() - span } else { 0 };
+                    let y: &mut [i8] = bytemuck::cast_slice_mut(&mut words[before..][..span]);
+                    y.fill(55);
+                    let mut scales = [f32::NAN; ROWS];
+
+                    let rows = Rows::with_stride(x, ROWS, channels, stride).unwrap();
+                    let y_rows = QuantizedRowsMut::with_stride(y, ROWS, channels, stride).unwrap();
+                    norm.forward_quantized(rows, y_rows, Scale::Computed(&mut scales))
+                        .residual(RowsMut::with_stride(sum, ROWS, channels, stride).unwrap())
+                        .gate(Rows::with_stride(z, ROWS, channels, stride).unwrap())
+                        .isa(isa)
+                        .stream(stream)
+                        .run()
+                        .unwrap();
+                    assert_eq!(sum[..channels], vec![bf16::ONE; channels]);
+                    // All elements of a row are the same, and the largest.
+                    let largest = if let Norm::LayerNorm { .. } = norm { 0 } else { 127 };
+                    assert_eq!(y[..channels], vec![largest; channels], "{norm:?} {isa:?}");
+                    assert!(scales.iter().all(|scale| scale.is_finite()));
+                }
             }
         }
     }

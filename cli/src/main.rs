@@ -18,6 +18,7 @@ mod number;
 mod params;
 mod place;
 mod plot;
+mod quantize;
 mod report;
 mod results;
 mod table;
@@ -40,6 +41,9 @@ enum Command {
     /// Checks every function on real activations against f64, and times it beside a copy of
     /// the same bytes. Exit status 1 if a result is wrong.
     Compare(compare::Args),
+    /// Quantises every function's output to 8 bits on real activations: a scale computed for each row
+    /// beside the static one. Exit status 1 if a result is wrong.
+    Quantize(quantize::Args),
     /// Says which processor and GPU this machine has, which implementation the library chooses on
     /// the one, and whether its kernels load on the other.
     Info,
@@ -49,6 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Info => info::run().map(|()| true),
     };
     match outcome {

@@ -55,6 +55,19 @@ fn compare_checks_and_measures_everything() {
     assert_eq!(results["parameters"].as_array().unwrap().len(), 6 * 5);
 }
 
+/// Both scales of every function that has them, in both types, all as near as can be.
+#[test]
+fn quantize_checks_everything() {
+    let output = dynorm(&["quantize", "--quick"]);
+    let text = stdout(&output);
+    let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();
+    // Five functions and once more the three element-wise ones with other parameters, in two types.
+    assert_eq!(count(" row  "), 16 + 1, "{text}");
+    assert_eq!(count(" static  "), 12, "{text}");
+    assert_eq!(text.matches("  ok\n").count(), 28, "{text}");
+    assert!(refusal(&["quantize", "--input", "nothing.npy"]).contains("nothing.npy"));
+}
+
 /// The report needs nothing beside it, and has a plot for every function and layer.
 #[test]
 fn the_report_is_complete_in_itself() {

@@ -23,31 +23,30 @@ impl<Z: Storage> Kernel for Gate<Z> {
     fn run<S: Simd>(self, s: S) {
         let Self { z, values, channels } = self;
         let mut i = 0;
-        while i < channels {
-            let mut gate = [s.splat(0.0); UNROLL];
-            let mut v = gate;
-            let left = channels - i;
-            // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both.
+        while channels - i >= UNROLL * S::LANES {
+            // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both; a block
+            // follows `i`.
             unsafe {
-                for j in 0..UNROLL {
-                    let part = left.saturating_sub(j * S::LANES).min(S::LANES);
-                    if part == 0 {
-                        break;
-                    }
-                    let at = i + j * S::LANES;
-                    gate[j] = Z::load_part(s, z.add(at), part);
-                    v[j] = s.load_f32_part(values.add(at), part);
-                }
-                gate = silu(s, gate);
-                for j in 0..UNROLL {
-                    let part = left.saturating_sub(j * S::LANES).min(S::LANES);
-                    if part == 0 {
-                        break;
-                    }
-                    s.store_f32_part(values.add(i + j * S::LANES), s.mul(v[j], gate[j]), part);
-                }
+                let (z, values) = (z.add(i), values.add(i));
+                let [z0, z1] = Z::load_x2(s, z);
+                let [z2, z3] = Z::load_x2(s, z.add(2 * S::LANES));
+                let [a, b] = s.load_f32_x2(values);
+                let [c, d] = s.load_f32_x2(values.add(2 * S::LANES));
+                let [z0, z1, z2, z3] = silu(s, [z0, z1, z2, z3]);
+                let v = [s.mul(a, z0), s.mul(b, z1), s.mul(c, z2), s.mul(d, z3)];
+                s.store_f32_x4::<false>(values, v);
             }
             i += UNROLL * S::LANES;
+        }
+        while i < channels {
+            let part = (channels - i).min(S::LANES);
+            // SAFETY: as above, of `part` elements.
+            unsafe {
+                let [gate] = silu(s, [Z::load_part(s, z.add(i), part)]);
+                let v = s.load_f32_part(values.add(i), part);
+                s.store_f32_part(values.add(i), s.mul(v, gate), part);
+            }
+            i += part;
         }
     }
 }

@@ -36,7 +36,7 @@ impl Places {
             None => Self { data, stride, group: usize::MAX, jump: 0, left: usize::MAX },
             Some(Heads { count, token_stride }) => {
                 let group = count.get();
-                let jump = token_stride.wrapping_sub(group * stride);
+                let jump = token_stride.wrapping_sub(group.wrapping_mul(stride));
                 Self { data, stride, group, jump, left: group }
             }
         }

@@ -32,4 +32,4 @@ pub(crate) use job::{Job, Operand, Places};
 pub(crate) use statistics::row_statistics;
 #[cfg(feature = "rayon")]
 pub(crate) use threads::run_parallel;
-pub(crate) use threads::{run_part, run_serial, stream_pays};
+pub(crate) use threads::{fetch_pays, run_part, run_serial, stream_pays};

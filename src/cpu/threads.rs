@@ -16,11 +16,21 @@ use crate::Norm;
 /// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic; with weights 1.0); rows 16 bytes
 /// behind one, 0.7 to 1.0 (RMSNorm, LayerNorm).
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
+    if job.rows == 0 {
+        // Its channels and its stride may be more than memory can hold.
+        return false;
+    }
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     let row = job.channels * size;
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
     let last_level = cache_sizes().last_level();
     last_level > 0 && job.rows * row > last_level && (aligned || row >= LONG_ROW)
+}
+
+/// Whether the input of `job` is better fetched ahead: if it comes from memory.
+pub(crate) fn fetch_pays(job: &Job) -> bool {
+    let last_level = cache_sizes().last_level();
+    last_level > 0 && job.rows * job.channels * job.x_element.size() > last_level
 }
 
 /// Bytes of a cache line.

@@ -261,40 +261,57 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
-        unsafe { store_bytes::<STREAM>(p, [to_i8(v[0]), to_i8(v[1]), to_i8(v[2]), to_i8(v[3])]) }
+        unsafe {
+            let bytes = pack([to_i32(v[0]), to_i32(v[1]), to_i32(v[2]), to_i32(v[3])]);
+            // NaN has become -128.
+            let number = _mm512_cmpneq_epi8_mask(bytes, _mm512_set1_epi8(-128));
+            store_bytes::<STREAM>(p, _mm512_maskz_mov_epi8(number, bytes));
+        }
     }
     #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
-            store_bytes::<STREAM>(p, [to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])])
+            let bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
+            store_bytes::<STREAM>(p, bytes);
         }
     }
 }
 
-/// The integer nearest to each lane, at most 127 in magnitude, 0 for NaN.
+/// The integer nearest to each lane, at most 127 in magnitude; -2^31 for NaN.
 #[inline(always)]
-unsafe fn to_i8(v: __m512) -> __m128i {
+unsafe fn to_i32(v: __m512) -> __m512i {
     // SAFETY: see the module's head.
     unsafe {
-        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v);
-        let clamped =
-            _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(127.0)), _mm512_set1_ps(-127.0));
-        _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(number, clamped))
+        // NaN comes through, see `min` and `max`.
+        let above = _mm512_max_ps(_mm512_set1_ps(-127.0), v);
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above))
     }
 }
 
-/// [`e4m3`](crate::quantized::e4m3) of each lane.
+/// The low bytes of 64 lanes, with signed saturation.
 #[inline(always)]
-unsafe fn to_e4m3(v: __m512) -> __m128i {
+unsafe fn pack(v: [__m512i; 4]) -> __m512i {
+    // SAFETY: see the module's head.
+    unsafe {
+        let first = _mm512_packs_epi32(v[0], v[1]);
+        let packed = _mm512_packs_epi16(first, _mm512_packs_epi32(v[2], v[3]));
+        // Packing works on quarters: fours of the four vectors come to lie side by side.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_epi32(order, packed)
+    }
+}
+
+/// [`e4m3`](crate::quantized::e4m3) of each lane, as a signed byte.
+#[inline(always)]
+unsafe fn to_e4m3(v: __m512) -> __m512i {
     // SAFETY: see the module's head.
     unsafe {
         let all = |v: u32| _mm512_set1_epi32(v as i32);
         let bits = _mm512_castps_si512(v);
-        let sign = _mm512_and_si512(_mm512_srli_epi32::<24>(bits), all(0x80));
         let magnitude = _mm512_and_si512(bits, all(0x7fff_ffff));
         let odd = _mm512_and_si512(_mm512_srli_epi32::<20>(magnitude), all(1));
-        let bias = _mm512_sub_epi32(all(0x7_ffff), all(120 << 23));
+        let bias = _mm512_set1_epi32(0x7_ffff - (120 << 23));
         let rounded = _mm512_add_epi32(_mm512_add_epi32(magnitude, bias), odd);
         // Below 0 only where the subnormal one is taken.
         let normal = _mm512_min_epu32(_mm512_srli_epi32::<20>(rounded), all(0x7e));
@@ -309,7 +326,10 @@ unsafe fn to_e4m3(v: __m512) -> __m128i {
         );
         let nan = _mm512_cmpgt_epu32_mask(magnitude, all(0x7f80_0000));
         let value = _mm512_mask_mov_epi32(finite, nan, all(0x7f));
-        _mm512_cvtepi32_epi8(_mm512_or_si512(value, sign))
+        // The sign, and all bits above it, so that packing takes it for a signed byte: 0xf8 is
+        // the truth table of `a | (b & c)`.
+        let sign = _mm512_srai_epi32::<24>(bits);
+        _mm512_ternarylogic_epi32::<0xf8>(value, sign, all(0xffff_ff80))
     }
 }
 
@@ -318,11 +338,14 @@ unsafe fn to_e4m3(v: __m512) -> __m128i {
 /// # Safety
 /// `p` must be valid for writes of 64 bytes, and 64-byte aligned where `STREAM`.
 #[inline(always)]
-unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: [__m128i; 4]) {
+unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: __m512i) {
     // SAFETY: see above for the memory and the module's head for the features.
     unsafe {
-        let first = _mm256_set_m128i(v[1], v[0]);
-        store_u16_x2::<STREAM>(p.cast(), first, _mm256_set_m128i(v[3], v[2]));
+        if STREAM {
+            _mm512_stream_si512(p.cast(), v);
+        } else {
+            _mm512_storeu_si512(p.cast(), v);
+        }
     }
 }
 

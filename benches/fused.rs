@@ -1,0 +1,190 @@
+//! What fusing costs and saves: each variant's speed as a share of a copy of as many bytes as it
+//! reads and writes, beside the plain call. The copy is the best of three ways, measured in the
+//! same round.
+//!
+//!     cargo bench --bench fused
+
+use dynorm::{
+    F8E4M3, HeadShape, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale, bf16, cpu,
+};
+use std::time::Instant;
+
+const CHANNELS: usize = 4096;
+const HEAD: usize = 128;
+
+/// Buffers of one size, all of bf16 but the quantised ones.
+struct Buffers {
+    rows: usize,
+    x: Vec<bf16>,
+    residual: Vec<bf16>,
+    z: Vec<bf16>,
+    y: Vec<bf16>,
+    int8: Vec<i8>,
+    fp8: Vec<F8E4M3>,
+    scales: Vec<f32>,
+    weight: Vec<bf16>,
+}
+
+/// A variant: its name, the bytes that it reads and writes for each element, and the call.
+type Variant = (&'static str, f64, fn(&mut Buffers, Norm));
+
+const VARIANTS: [Variant; 8] = [
+    ("plain", 4.0, |b, norm| {
+        let Buffers { rows, x, y, weight, .. } = b;
+        let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
+        norm.forward(rows_of(x, *rows), y).weight(weight).run().expect("valid");
+    }),
+    ("residual", 8.0, |b, norm| {
+        let Buffers { rows, x, residual, y, weight, .. } = b;
+        let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
+        let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
+        norm.forward(rows_of(x, *rows), y).residual(residual).weight(weight).run().expect("valid");
+    }),
+    ("gate", 6.0, |b, norm| {
+        let Buffers { rows, x, z, y, weight, .. } = b;
+        let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
+        norm.forward(rows_of(x, *rows), y)
+            .gate(rows_of(z, *rows))
+            .weight(weight)
+            .run()
+            .expect("valid");
+    }),
+    ("int8, scale given", 3.0, |b, norm| {
+        let Buffers { rows, x, int8, weight, .. } = b;
+        let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
+        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Given(0.05));
+        call.weight(weight).run().expect("valid");
+    }),
+    ("int8, computed", 3.0, |b, norm| {
+        let Buffers { rows, x, int8, weight, scales, .. } = b;
+        let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
+        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Computed(scales));
+        call.weight(weight).run().expect("valid");
+    }),
+    ("fp8, scale given", 3.0, |b, norm| {
+        let Buffers { rows, x, fp8, weight, .. } = b;
+        let y = QuantizedRowsMut::new(aligned(fp8), *rows, CHANNELS).expect("the shape fits");
+        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Given(0.05));
+        call.weight(weight).run().expect("valid");
+    }),
+    ("residual, int8 computed", 7.0, |b, norm| {
+        let Buffers { rows, x, residual, int8, weight, scales, .. } = b;
+        let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
+        let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
+        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Computed(scales));
+        call.residual(residual).weight(weight).run().expect("valid");
+    }),
+    // Of 4096 channels 3072 are q, as heads of 128, normalised in place.
+    ("heads, in place", 4.0 * 0.75, |b, norm| {
+        let Buffers { rows, y, weight, .. } = b;
+        let shape = HeadShape {
+            tokens: *rows,
+            heads: 3 * CHANNELS / 4 / HEAD,
+            channels: HEAD,
+            token_stride: CHANNELS,
+            head_stride: HEAD,
+        };
+        let xy = RowsMut::of_heads(aligned(y), shape).expect("the shape fits");
+        norm.forward_in_place(xy).weight(&weight[..HEAD]).run().expect("valid");
+    }),
+];
+
+/// Elements beyond a buffer's content, so that it can begin at a cache line.
+const SLACK: usize = 64;
+
+fn aligned<T>(buffer: &mut [T]) -> &mut [T] {
+    let start = buffer.as_ptr().align_offset(64);
+    let len = buffer.len() - SLACK;
+    &mut buffer[start..start + len]
+}
+
+fn rows_of(buffer: &[bf16], rows: usize) -> Rows<'_> {
+    let start = buffer.as_ptr().align_offset(64);
+    Rows::new(&buffer[start..start + rows * CHANNELS], rows, CHANNELS).expect("the shape fits")
+}
+
+impl Buffers {
+    fn new(rows: usize) -> Self {
+        let n = rows * CHANNELS + SLACK;
+        let wave = |step: f32| -> Vec<bf16> {
+            (0..n).map(|i| bf16::from_f32((i as f32 * step).sin() * 3.0 - 0.2)).collect()
+        };
+        Self {
+            rows,
+            x: wave(0.37),
+            residual: wave(0.11),
+            z: wave(0.71),
+            y: wave(0.53),
+            int8: vec![-1; n],
+            fp8: vec![F8E4M3::from_bits(0x7f); n],
+            scales: vec![f32::NAN; rows],
+            weight: wave(0.23)[..CHANNELS].to_vec(),
+        }
+    }
+
+    /// Seconds of the best copy of the input's bytes.
+    fn copy_seconds(&mut self, repeats: usize) -> f64 {
+        let from: &[f32] = bytemuck::cast_slice(aligned(&mut self.x));
+        let to: &mut [f32] = bytemuck::cast_slice_mut(aligned(&mut self.y));
+        let [plain, streamed] = [false, true]
+            .map(|stream| seconds(repeats, || cpu::copy(from, to, stream).expect("of one length")));
+        plain.min(streamed).min(seconds(repeats, || to.copy_from_slice(from)))
+    }
+}
+
+/// Seconds of a call of `f`, on average over some after one that warms the caches.
+fn seconds(repeats: usize, mut f: impl FnMut()) -> f64 {
+    f();
+    let start = Instant::now();
+    for _ in 0..repeats {
+        f();
+    }
+    start.elapsed().as_secs_f64() / repeats as f64
+}
+
+fn main() {
+    // Cargo passes `--test` to see whether benches run at all.
+    let test = std::env::args().any(|arg| arg == "--test");
+    let isa = dynorm::Isa::current().expect("there is one");
+    println!(
+        "{}, one thread, bf16, rows of {CHANNELS} channels with weight: share of a copy of as many \
+         bytes, median of the rounds (quartiles), and ps per element",
+        isa.name()
+    );
+    let largest = QuantizedType::I8.largest();
+    println!(
+        "caches: {:?}; scales given: 0.05, so that {} is the largest value",
+        cpu::cache_sizes(),
+        0.05 * largest
+    );
+    let sizes =
+        if test { vec![("L2", 2, 1, 1)] } else { vec![("L2", 16, 15, 40), ("DRAM", 16384, 7, 1)] };
+    for (memory, rows, rounds, repeats) in sizes {
+        let mut buffers = Buffers::new(rows);
+        println!("\n{memory}, {rows} rows");
+        print!("{:<26}", "");
+        for norm in Norm::DEFAULTS {
+            print!("{:>27}", norm.name());
+        }
+        println!();
+        for (name, bytes, call) in VARIANTS {
+            print!("{name:<26}");
+            for norm in Norm::DEFAULTS {
+                let mut shares = Vec::new();
+                let mut times = Vec::new();
+                for _ in 0..rounds {
+                    let copy = buffers.copy_seconds(repeats);
+                    let time = seconds(repeats, || call(&mut buffers, norm));
+                    shares.push(copy * (bytes / 4.0) / time);
+                    times.push(time);
+                }
+                shares.sort_by(f64::total_cmp);
+                times.sort_by(f64::total_cmp);
+                let at = |share: f64| shares[(share * (shares.len() - 1) as f64) as usize];
+                let ps = times[times.len() / 2] * 1e12 / (rows * CHANNELS) as f64;
+                print!("  {:.2} ({:.2} to {:.2}) {ps:>5.0}", at(0.5), at(0.25), at(0.75));
+            }
+            println!();
+        }
+    }
+}
