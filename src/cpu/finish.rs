@@ -122,10 +122,13 @@ impl<Y: Output> Kernel for Store<Y> {
                 let [a, b] = s.load_f32_x2(values.add(i));
                 let [c, d] = s.load_f32_x2(values.add(i + 2 * S::LANES));
                 let v = [s.mul(a, factor), s.mul(b, factor), s.mul(c, factor), s.mul(d, factor)];
+                let y = y.add(i);
                 if stream {
-                    Y::store_x4::<S, true>(s, y.add(i), v);
-                } else {
-                    Y::store_x4::<S, false>(s, y.add(i), v);
+                    if !Y::try_store_x4::<S, true>(s, y, v, true) {
+                        Y::store_x4::<S, true>(s, y, v);
+                    }
+                } else if !Y::try_store_x4::<S, false>(s, y, v, true) {
+                    Y::store_x4::<S, false>(s, y, v);
                 }
             }
             i += UNROLL * S::LANES;

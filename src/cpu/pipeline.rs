@@ -59,7 +59,7 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     const ORDINARY: bool = false;
 
     /// The same for ordinary arguments. For others it may give 0 or NaN instead, which
-    /// [`Storage::try_store_x4`] finds and leaves to `apply`.
+    /// [`try_store_x4`](super::simd::element::Output::try_store_x4) finds and leaves to `apply`.
     #[inline(always)]
     fn apply_ordinary<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         self.apply::<U, Y>(s, x)
@@ -299,7 +299,7 @@ unsafe fn write_whole_block<S: Simd, X: Storage, Y: Storage, R: Pointwise<S>>(
     }
 }
 
-/// [`Storage::try_store_x4`], past the caches or not.
+/// [`try_store_x4`](super::simd::element::Output::try_store_x4), past the caches or not.
 ///
 /// # Safety
 /// As that.

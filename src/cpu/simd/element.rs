@@ -13,26 +13,8 @@ pub(crate) trait Output: Copy + 'static {
     /// # Safety
     /// `p` must be valid for writes of `n <= S::LANES` elements.
     unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize);
-}
 
-/// An element type as the kernels see it. The methods are those of [`Simd`] for the type,
-/// with their contracts.
-pub(crate) trait Storage: Output {
-    /// Bits of the significand, the implied one included. A result that will be rounded to few
-    /// of them need not be exact to 24.
-    const DIGITS: u32;
-    /// # Safety
-    /// `p` must be valid for reads of `2 * S::LANES` elements.
-    unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
-    /// The same elements in a fixed order that is cheapest to load in, for sums.
-    ///
-    /// # Safety
-    /// `p` must be valid for reads of `2 * S::LANES` elements.
-    unsafe fn load_x2_unordered<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
-    /// # Safety
-    /// `p` must be valid for reads of `n <= S::LANES` elements.
-    unsafe fn load_part<S: Simd>(s: S, p: *const Self, n: usize) -> S::F;
-    /// Whether [`try_store_x4`](Storage::try_store_x4) ever stores.
+    /// Whether [`try_store_x4`](Output::try_store_x4) ever stores.
     #[inline(always)]
     fn tries<S: Simd>() -> bool {
         false
@@ -53,11 +35,29 @@ pub(crate) trait Storage: Output {
     }
 }
 
+/// An element type as the kernels see it. The methods are those of [`Simd`] for the type,
+/// with their contracts.
+pub(crate) trait Storage: Output {
+    /// Bits of the significand, the implied one included. A result that will be rounded to few
+    /// of them need not be exact to 24.
+    const DIGITS: u32;
+    /// # Safety
+    /// `p` must be valid for reads of `2 * S::LANES` elements.
+    unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
+    /// The same elements in a fixed order that is cheapest to load in, for sums.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * S::LANES` elements.
+    unsafe fn load_x2_unordered<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
+    /// # Safety
+    /// `p` must be valid for reads of `n <= S::LANES` elements.
+    unsafe fn load_part<S: Simd>(s: S, p: *const Self, n: usize) -> S::F;
+}
+
 macro_rules! storage {
     ($ty:ty, $digits:literal, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x4:ident, $store_part:ident $(, $more:item)*) => {
         impl Storage for $ty {
             const DIGITS: u32 = $digits;
-            $($more)*
 
             #[inline(always)]
             unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2] {
@@ -77,6 +77,8 @@ macro_rules! storage {
         }
 
         impl Output for $ty {
+            $($more)*
+
             #[inline(always)]
             unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]) {
                 // SAFETY: the same contract.
