@@ -30,6 +30,13 @@
 //! * [`parts`](Forward::parts) or [`run_part`](Forward::run_part), one call from each of the
 //!   host's own threads with its index and their number, as ggml's threads do.
 //!
+//! # What is fused around it
+//! Before the function a residual may be added ([`Forward::residual`]), after it a gate applied
+//! ([`Forward::gate`]) and the result quantised to 8 bits ([`Norm::forward_quantized`], with scales
+//! given, computed for each row, or static from [`Norm::output_bound`]). Views may be heads of tokens
+//! in a larger tensor ([`HeadShape`]). A row that several devices have shards of is normalised by its
+//! [`RowStatistics`].
+//!
 //! # What is promised
 //! * Arithmetic is in f32 whatever the element types; each result is rounded once, to nearest
 //!   even, also to bf16, whose NaNs and subnormals are kept.

@@ -1,0 +1,165 @@
+//! What a call comes to: everything is checked, and the work described to the kernels.
+
+use super::{Forward, Residual, Scale, Tensor};
+use crate::cpu::{self, Fused, Isa, Job, Operand, OutputType, Places};
+use crate::norm::require;
+use crate::tensor::{Channels, Layout};
+use crate::{ElementType, Error, RowStatistics};
+use core::ptr::NonNull;
+
+impl Forward<'_> {
+    /// Checks everything, and has `run` do the work.
+    #[inline]
+    pub(super) fn with_job(&self, run: impl FnOnce(&Job)) -> Result<(), Error> {
+        self.norm.check()?;
+        require("weight_offset", self.weight_offset, self.weight_offset.is_finite(), "finite")?;
+        let (x, y) = (self.x.layout, self.y.layout);
+        same_shape("output", y, x)?;
+        let operand = |what, channels: Option<Channels<'_>>| match channels {
+            None => Ok(None),
+            Some(given) => {
+                given.check(what, x.channels)?;
+                Ok(Some(Operand { data: given.data, element: given.element }))
+            }
+        };
+        let (y_element, y_size) = match self.y.element {
+            OutputType::Element(element) => (element, element.size()),
+            // The function gives f32, which are quantised then.
+            OutputType::Quantized(_) => (ElementType::F32, 1),
+        };
+        let fused = self.fused()?;
+        let sum = self.residual.map_or(self.x, |residual| residual.sum);
+        let mut job = Job {
+            x: Places::new(sum.data, sum.layout),
+            y: Places::new(self.y.data, y),
+            x_element: sum.element,
+            y_element,
+            isa: match self.isa {
+                Some(isa) => isa.checked()?,
+                None => Isa::current()?,
+            },
+            rows: x.rows,
+            channels: x.channels,
+            weight: operand("weight", self.weight)?,
+            bias: operand("bias", self.bias)?,
+            weight_offset: self.weight_offset,
+            scale: self.norm.scale(),
+            stream: false,
+            fetch: false,
+            statistics: self.checked_statistics()?,
+            fused: fused.as_ref(),
+            first: (0, 0),
+        };
+        job.fetch = cpu::fetch_pays(&job);
+        job.stream = self.x.data != self.y.data
+            && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job, y_size));
+        match fused {
+            Some(Fused { output: Some(output), .. }) => {
+                // What the function writes stays in the caches.
+                let output = cpu::Output { stream: job.stream, ..output };
+                let fused = Fused { output: Some(output), ..fused.unwrap_or_default() };
+                run(&Job { stream: false, fused: Some(&fused), ..job });
+            }
+            _ => run(&job),
+        }
+        Ok(())
+    }
+
+    /// What is done beside the function, if anything.
+    #[inline]
+    fn fused(&self) -> Result<Option<Fused>, Error> {
+        // With statistics given the function is compiled for f32 only.
+        let output = self.gate.is_some() || self.scale.is_some() || self.statistics.is_some();
+        if self.residual.is_none() && !output {
+            return Ok(None);
+        }
+        let shape = self.x.layout;
+        let tensor = |what, given: Tensor<ElementType>| {
+            same_shape(what, given.layout, shape)?;
+            let places = Places::new(given.data, given.layout);
+            Ok(cpu::Tensor { places, element: given.element })
+        };
+        let residual = match self.residual {
+            None => None,
+            Some(Residual { input, sum: to }) => {
+                let sum = tensor("residual's sum", to)?;
+                let residual = input.map_or(Ok(sum), |input| tensor("residual", input))?;
+                if residual.element != sum.element {
+                    let (given, wanted) = (sum.element, residual.element);
+                    return Err(Error::SumType { given, wanted });
+                }
+                let x = tensor("input", self.x)?;
+                Some(cpu::Residual { x, residual: residual.places, sum })
+            }
+        };
+        let scale = match self.scale {
+            None => None,
+            Some(scale) => Some(checked_scale(scale, shape.rows)?),
+        };
+        let behind = cpu::Output {
+            places: Places::new(self.y.data, self.y.layout),
+            element: self.y.element,
+            scale,
+            stream: false,
+        };
+        Ok(Some(Fused {
+            residual,
+            gate: self.gate.map(|z| tensor("gate", z)).transpose()?,
+            output: output.then_some(behind),
+        }))
+    }
+
+    fn checked_statistics(&self) -> Result<Option<NonNull<RowStatistics>>, Error> {
+        let Some(statistics) = self.statistics else { return Ok(None) };
+        if self.norm.is_elementwise() {
+            return Err(Error::NoStatistics { name: self.norm.name() });
+        }
+        one_per_row("statistics", statistics.len(), self.x.layout.rows)?;
+        Ok(Some(NonNull::from(statistics).cast()))
+    }
+}
+
+/// An [`Error::Shape`] unless `given` has the shape of the input.
+fn same_shape(what: &'static str, given: Layout, input: Layout) -> Result<(), Error> {
+    if (given.rows, given.channels) == (input.rows, input.channels) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what,
+        given_rows: given.rows,
+        given_channels: given.channels,
+        rows: input.rows,
+        channels: input.channels,
+    })
+}
+
+/// An [`Error::Length`] unless there is one for each row.
+fn one_per_row(what: &'static str, given: usize, rows: usize) -> Result<(), Error> {
+    if given == rows { Ok(()) } else { Err(Error::Length { what, given, wanted: rows }) }
+}
+
+/// The scales of `rows` rows, if they can be used.
+fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
+    let usable = |scale: f32| {
+        let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
+        require("scale", scale, usable, "finite and at least 2^-126")
+    };
+    Ok(match scale {
+        Scale::Given(scale) => {
+            usable(scale)?;
+            cpu::Scale::Given(scale)
+        }
+        Scale::GivenPerRow(scales, len) => {
+            one_per_row("scale", len, rows)?;
+            for row in 0..len {
+                // SAFETY: there are `len` of them.
+                usable(unsafe { scales.add(row).read() })?;
+            }
+            cpu::Scale::GivenPerRow(scales)
+        }
+        Scale::Computed(scales, len) => {
+            one_per_row("scale", len, rows)?;
+            cpu::Scale::Computed(scales)
+        }
+    })
+}
