@@ -142,21 +142,51 @@ fn layouts_mix() {
         .run()
         .unwrap();
 
-        let mut y = vec![f32::from_bits(POISON); span(&transposed) + 7];
-        let mut sum = vec![0.0; span(&packed)];
-        norm.forward(
-            Rows::of_heads(&x, packed).unwrap(),
-            RowsMut::of_heads(&mut y, transposed).unwrap(),
-        )
-        .gate(Rows::of_heads(&z, transposed).unwrap())
-        .residual_into(
-            Rows::new(&residual, 15, 70).unwrap(),
-            RowsMut::of_heads(&mut sum, packed).unwrap(),
-        )
-        .run()
-        .unwrap();
-        assert!(bits(&y) == scattered(&transposed, &wanted), "{norm:?}");
-        assert!(bits(&gathered(&packed, &sum)) == bits(&wanted_sum), "{norm:?}");
+        for parts in [1, 2, 3, 7] {
+            let mut y = vec![f32::from_bits(POISON); span(&transposed) + 7];
+            let mut sum = vec![0.0; span(&packed)];
+            let mut call = norm
+                .forward(
+                    Rows::of_heads(&x, packed).unwrap(),
+                    RowsMut::of_heads(&mut y, transposed).unwrap(),
+                )
+                .gate(Rows::of_heads(&z, transposed).unwrap())
+                .residual_into(
+                    Rows::new(&residual, 15, 70).unwrap(),
+                    RowsMut::of_heads(&mut sum, packed).unwrap(),
+                );
+            for part in call.parts(parts) {
+                part.run().unwrap();
+            }
+            assert!(bits(&y) == scattered(&transposed, &wanted), "{norm:?}");
+            assert!(bits(&gathered(&packed, &sum)) == bits(&wanted_sum), "{norm:?}");
+
+            // Sum and output transposed, no gate: the function reads what is not in order.
+            let mut y = vec![f32::from_bits(POISON); span(&transposed) + 7];
+            let mut sum = vec![0.0; span(&transposed)];
+            let mut call = norm
+                .forward(
+                    Rows::of_heads(&z, transposed).unwrap(),
+                    RowsMut::of_heads(&mut y, transposed).unwrap(),
+                )
+                .residual_into(
+                    Rows::of_heads(&x, packed).unwrap(),
+                    RowsMut::of_heads(&mut sum, transposed).unwrap(),
+                );
+            for part in call.parts(parts) {
+                part.run().unwrap();
+            }
+            let added: Vec<f32> = z_rows.iter().zip(&x_rows).map(|(z, x)| z + x).collect();
+            let mut wanted = vec![0.0; 15 * 70];
+            norm.forward(
+                Rows::new(&added, 15, 70).unwrap(),
+                RowsMut::new(&mut wanted, 15, 70).unwrap(),
+            )
+            .run()
+            .unwrap();
+            assert!(bits(&gathered(&transposed, &sum)) == bits(&added), "{norm:?}");
+            assert!(bits(&y) == scattered(&transposed, &wanted), "{norm:?}");
+        }
     }
 }
 

@@ -42,37 +42,37 @@ impl Places {
         }
     }
 
-    /// Elements from the first row to row `index`, and how many rows of its group are left from there
-    /// on.
+    /// Elements from the first row to row `index`, which wrap around if it lies before it, and how many
+    /// rows of its group are left from there on.
     #[inline(always)]
     pub(crate) fn offset(&self, index: usize) -> (usize, usize) {
         if index < self.left {
-            return (index * self.stride, self.left - index);
+            return (index.wrapping_mul(self.stride), self.left - index);
         }
         let beyond = index - self.left;
         let (groups, in_group) = (beyond / self.group, beyond % self.group);
         let jumps = (groups + 1).wrapping_mul(self.jump);
-        ((index * self.stride).wrapping_add(jumps), self.group - in_group)
+        (index.wrapping_mul(self.stride).wrapping_add(jumps), self.group - in_group)
     }
 
-    /// Channel `channel` of row `index`, for elements of `T`.
+    /// Channel `channel` of row `index`, for elements of `T`. The row may lie before the first one in
+    /// memory, if that is not the first of its group.
+    #[inline]
+    pub(crate) fn at<T>(&self, index: usize, channel: usize) -> *mut T {
+        let (offset, _) = self.offset(index);
+        self.data.as_ptr().cast::<T>().wrapping_add(offset.wrapping_add(channel))
+    }
+
+    /// The same rows from `row` on, each from `channel` on, for elements of `size` bytes.
     ///
     /// # Safety
-    /// It must be a row of the tensor, with elements of `T`.
-    #[inline]
-    pub(crate) unsafe fn at<T>(&self, index: usize, channel: usize) -> *mut T {
-        let (offset, _) = self.offset(index);
-        // SAFETY: the caller vouches for the row.
-        unsafe { self.data.as_ptr().cast::<T>().add(offset.wrapping_add(channel)) }
-    }
-
-    /// The same rows from `row` on, each from `channel` on.
-    fn from(&self, row: usize, channel: usize, size: usize) -> Self {
+    /// It must be a row of the tensor.
+    unsafe fn from(&self, row: usize, channel: usize, size: usize) -> Self {
         let (offset, left) = self.offset(row);
         let left = if self.group == usize::MAX { usize::MAX } else { left };
-        // SAFETY: the job's maker vouches that the rows and channels it describes are in the
-        // slice, and `part` asks for no others.
-        let data = unsafe { self.data.add(offset.wrapping_add(channel) * size) };
+        let bytes = offset.wrapping_add(channel).wrapping_mul(size);
+        // SAFETY: memory of the tensor, says the caller, and so not at 0.
+        let data = unsafe { NonNull::new_unchecked(self.data.as_ptr().wrapping_add(bytes)) };
         Self { data, left, ..*self }
     }
 
@@ -142,9 +142,16 @@ impl<'a> Job<'a> {
         let at = |operand: Operand| unsafe {
             Operand { data: operand.data.add(first * operand.element.size()), ..operand }
         };
+        // SAFETY: as above, of the rows.
+        let (x, y) = unsafe {
+            (
+                self.x.from(row, first, self.x_element.size()),
+                self.y.from(row, first, self.y_element.size()),
+            )
+        };
         Self {
-            x: self.x.from(row, first, self.x_element.size()),
-            y: self.y.from(row, first, self.y_element.size()),
+            x,
+            y,
             rows,
             channels: end - first,
             weight: self.weight.map(at),
