@@ -167,7 +167,11 @@ fn extreme_rows() {
         [f32::MAX, -f32::MAX, 1.0, 0.0],
     ];
     // Short ones, and ones of whole blocks of vectors.
-    let rows = rows.iter().flat_map(|row| [row.to_vec(), row.repeat(80)]);
+    let mut rows: Vec<_> = rows.iter().flat_map(|row| [row.to_vec(), row.repeat(80)]).collect();
+    // A NaN in the lane of the largest, some blocks behind it.
+    let mut row = vec![1.0; 320];
+    (row[5], row[5 + 64]) = (9.0, f32::NAN);
+    rows.push(row);
     for row in rows {
         for isa in isas() {
             let n = row.len();

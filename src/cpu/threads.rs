@@ -7,9 +7,10 @@ use super::job::Job;
 use super::split::for_part;
 use crate::Norm;
 
-/// Whether the output of `job`, elements of `size` bytes, is better written past the caches: if it does not stay in the last
-/// of them, and its rows begin at cache lines or are long. The lines at either end of a row are
-/// otherwise read from memory first, and the streamed stores wait for them.
+/// Whether the output of `job`, elements of `size` bytes, is better written past the caches: if the
+/// last of them does not hold both it and the input, and its rows begin at cache lines or are long.
+/// The lines at either end of a row are otherwise read from memory first, and the streamed stores
+/// wait for them.
 ///
 /// `cargo bench --bench stream` on a Zen 4 with 32 MiB, rows of 768 channels in f32, plain time over
 /// streamed time: rows at cache lines, from 32 MiB on 1.3 to 1.6 (RMSNorm, LayerNorm), 1.0 to 1.1
@@ -23,14 +24,18 @@ pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     let row = job.channels * size;
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
-    let last_level = cache_sizes().last_level();
-    last_level > 0 && job.rows * row > last_level && (aligned || row >= LONG_ROW)
+    is_large(job.rows * (row + job.channels * job.x_element.size())) && (aligned || row >= LONG_ROW)
 }
 
 /// Whether the input of `job` is better fetched ahead: if it comes from memory.
 pub(crate) fn fetch_pays(job: &Job) -> bool {
+    is_large(job.rows * job.channels * job.x_element.size())
+}
+
+/// Whether the last level of the caches is known not to hold `bytes` bytes.
+fn is_large(bytes: usize) -> bool {
     let last_level = cache_sizes().last_level();
-    last_level > 0 && job.rows * job.channels * job.x_element.size() > last_level
+    last_level > 0 && bytes > last_level
 }
 
 /// Bytes of a cache line.

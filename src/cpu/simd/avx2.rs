@@ -4,7 +4,7 @@
 //! They need the features named in [`enter`]. A value of [`Avx2`] is the proof: it is made
 //! only there, and the contract of `enter` is that the processor has them.
 
-use super::Simd;
+use super::{Simd, align_stack};
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
@@ -18,6 +18,7 @@ pub(crate) struct Avx2(());
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
+    align_stack();
     kernel.run(Avx2(()))
 }
 

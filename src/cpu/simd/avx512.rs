@@ -6,7 +6,7 @@
 //! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
 //! that the processor has them.
 
-use super::Simd;
+use super::{Simd, align_stack};
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
@@ -41,6 +41,7 @@ impl<const BF16: bool> Avx512<BF16> {
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
+    align_stack();
     // SAFETY: the same contract.
     kernel.run(unsafe { Avx512::<false>::new() })
 }
@@ -51,6 +52,7 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
 pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
+    align_stack();
     // SAFETY: the same contract.
     kernel.run(unsafe { Avx512::<true>::new() })
 }
