@@ -55,7 +55,8 @@ def main():
             for name in names:
                 if not arguments.peers or name in arguments.peers:
                     rows += measure(arguments, installed, name, threads)
-    write(arguments, installed, rows)
+                    write(arguments, installed, rows)  # what there is, should the rest be interrupted
+    print(write(arguments, installed, rows))
 
 
 def measure(arguments, installed, peer, threads):
@@ -97,7 +98,7 @@ def write(arguments, installed, rows):
     record = {"device": device, "date": when, "command": command, "versions": versions, "rows": rows}
     (output / "peers.json").write_text(json.dumps(record, indent=1) + "\n")
     (output / "peers.md").write_text(text)
-    print(text)
+    return text
 
 
 def processor():
