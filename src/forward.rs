@@ -3,7 +3,9 @@
 use crate::cpu::{self, Fused, Isa, Job, Operand, OutputType, Places};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
-use crate::{Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut};
+use crate::{
+    Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, Scale,
+};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -41,7 +43,7 @@ pub struct Forward<'a> {
     y: Tensor<OutputType>,
     residual: Option<Residual>,
     gate: Option<Tensor<ElementType>>,
-    scale: Option<Scale>,
+    scales: Option<Scales>,
     weight: Option<Channels<'a>>,
     bias: Option<Channels<'a>>,
     weight_offset: f32,
@@ -67,12 +69,29 @@ struct Residual {
     sum: Tensor<ElementType>,
 }
 
-/// The scales of a quantised output, and how many there are.
+/// The scales of a quantised output by address, and how many there are. Computed ones need not hold
+/// anything before.
 #[derive(Clone, Copy, Debug)]
-enum Scale {
+pub(crate) enum Scales {
     Given(f32),
     GivenPerRow(NonNull<f32>, usize),
     Computed(NonNull<f32>, usize),
+}
+
+impl From<Scale<'_>> for Scales {
+    #[inline]
+    fn from(scale: Scale<'_>) -> Self {
+        match scale {
+            Scale::Given(scale) => Self::Given(scale),
+            Scale::GivenPerRow(scales) => {
+                Self::GivenPerRow(NonNull::from(scales).cast(), scales.len())
+            }
+            Scale::Computed(scales) => {
+                let len = scales.len();
+                Self::Computed(NonNull::from(scales).cast(), len)
+            }
+        }
+    }
 }
 
 // SAFETY: a `Forward` is a shared borrow of everything that is read and an exclusive one of
@@ -106,7 +125,7 @@ impl<'a> Forward<'a> {
             y: Tensor { data: x.data, element: OutputType::Element(x.element), layout: x.layout },
             residual: None,
             gate: None,
-            scale: None,
+            scales: None,
             weight: None,
             bias: None,
             weight_offset: 0.0,
@@ -117,21 +136,14 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// The caller sees to it that the scales live as long as the call.
     #[inline]
     pub(crate) fn quantized(
         norm: Norm,
         x: Rows<'a>,
         y: QuantizedRowsMut<'a>,
-        scale: crate::Scale<'a>,
+        scales: Scales,
     ) -> Self {
-        let scale = match scale {
-            crate::Scale::Given(scale) => Scale::Given(scale),
-            crate::Scale::GivenPerRow(s) => Scale::GivenPerRow(NonNull::from(s).cast(), s.len()),
-            crate::Scale::Computed(s) => {
-                let len = s.len();
-                Scale::Computed(NonNull::from(s).cast(), len)
-            }
-        };
         let x = input(x);
         Self {
             norm,
@@ -139,7 +151,7 @@ impl<'a> Forward<'a> {
             y: Tensor { data: y.data, element: OutputType::Quantized(y.element), layout: y.layout },
             residual: None,
             gate: None,
-            scale: Some(scale),
+            scales: Some(scales),
             weight: None,
             bias: None,
             weight_offset: 0.0,
@@ -493,7 +505,7 @@ impl<'a> Forward<'a> {
     #[inline]
     fn fused(&self) -> Result<Option<Fused>, Error> {
         // With statistics given the function is compiled for f32 only.
-        let output = self.gate.is_some() || self.scale.is_some() || self.statistics.is_some();
+        let output = self.gate.is_some() || self.scales.is_some() || self.statistics.is_some();
         if self.residual.is_none() && !output {
             return Ok(None);
         }
@@ -516,9 +528,9 @@ impl<'a> Forward<'a> {
                 Some(cpu::Residual { x, residual: residual.places, sum })
             }
         };
-        let scale = match self.scale {
+        let scale = match self.scales {
             None => None,
-            Some(scale) => Some(checked_scale(scale, shape.rows)?),
+            Some(scales) => Some(checked_scale(scales, shape.rows)?),
         };
         let behind = cpu::Output {
             places: Places::new(self.y.data, self.y.layout),
@@ -563,17 +575,17 @@ fn one_per_row(what: &'static str, given: usize, rows: usize) -> Result<(), Erro
 }
 
 /// The scales of `rows` rows, if they can be used.
-fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
+fn checked_scale(scales: Scales, rows: usize) -> Result<cpu::Scale, Error> {
     let usable = |scale: f32| {
         let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
         require("scale", scale, usable, "finite and at least 2^-126")
     };
-    Ok(match scale {
-        Scale::Given(scale) => {
+    Ok(match scales {
+        Scales::Given(scale) => {
             usable(scale)?;
             cpu::Scale::Given(scale)
         }
-        Scale::GivenPerRow(scales, len) => {
+        Scales::GivenPerRow(scales, len) => {
             one_per_row("scale", len, rows)?;
             for row in 0..len {
                 // SAFETY: there are `len` of them.
@@ -581,7 +593,7 @@ fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
             }
             cpu::Scale::GivenPerRow(scales)
         }
-        Scale::Computed(scales, len) => {
+        Scales::Computed(scales, len) => {
             one_per_row("scale", len, rows)?;
             cpu::Scale::Computed(scales)
         }
