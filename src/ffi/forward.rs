@@ -4,7 +4,7 @@ use super::args::{Operand, Tensor, dynorm_forward_args};
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use crate::place::{self, Place};
+use crate::place::{self, Access, Place};
 use crate::tensor::Channels;
 use crate::{Forward, Rows, RowsMut};
 use core::ffi::c_void;
@@ -90,20 +90,22 @@ unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
     let (x, y) = (args.input()?, args.output()?);
     let (weight, bias) = (args.weight()?, args.bias()?);
 
-    let place =
-        |what, given: &Tensor| Place::new(what, address(given.data), given.element, given.layout);
-    let of_channels = |what, given: &Option<Operand>| {
-        let place = |given: &Operand| {
-            Place::of_channels(what, address(given.data), given.element, args.channels)
-        };
-        given.as_ref().map(place).transpose()
+    let place = |what, given: &Tensor| {
+        Place::new(what, address(given.data), given.element.size(), given.layout)
     };
-    place::check(
-        place("input", &x)?,
-        place("output", &y)?,
+    let of_channels = |what, given: &Option<Operand>| {
+        let access = |given: &Operand| {
+            Access::of_channels(what, address(given.data), given.element.size(), args.channels)
+        };
+        given.as_ref().map(access).transpose()
+    };
+    let tensors = [
+        Some(Access::read("input", place("input", &x)?)),
+        Some(Access::output(place("output", &y)?)),
         of_channels("weight", &weight)?,
         of_channels("bias", &bias)?,
-    )?;
+    ];
+    place::check(args.rows, &tensors)?;
 
     // SAFETY: the layouts and the addresses were checked; the caller vouches for the memory. In
     // place `x` and `y` are the same, which a call is made for.
