@@ -3,6 +3,7 @@
 
 use crate::Error;
 use crate::tensor::{Heads, Layout};
+use core::ptr;
 
 /// Where a tensor is, as numbers. Its layout has been validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) struct Place {
 /// What a call does with a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Access {
-    /// Its name, another than those of the call's other tensors.
+    /// Its name.
     pub(crate) what: &'static str,
     pub(crate) place: Place,
     pub(crate) is_written: bool,
@@ -34,6 +35,7 @@ struct Row {
 impl Place {
     /// # Errors
     /// [`Error::NoChannels`], [`Error::Stride`] or [`Error::TooLarge`].
+    #[inline]
     pub(crate) fn new(
         what: &'static str,
         address: u64,
@@ -45,7 +47,8 @@ impl Place {
     }
 
     /// Whether a call may write `self` where it has read `other`, element by element.
-    pub(crate) fn coincides(&self, other: &Self) -> bool {
+    #[inline]
+    fn coincides(&self, other: &Self) -> bool {
         let strides = |place: &Self| (place.layout.stride, place.layout.heads);
         self.address == other.address
             && strides(self) == strides(other)
@@ -53,6 +56,7 @@ impl Place {
     }
 
     /// Bytes from the first element to behind the last, of at least one row.
+    #[inline]
     fn bytes(&self) -> u64 {
         let Row { elements, stride, count } = self.row();
         (((count - 1) * stride + elements) * self.element_size) as u64
@@ -60,6 +64,7 @@ impl Place {
 
     /// The rows of the layout; for heads, from a token's first channel to its last, as far as the
     /// tokens do not interleave.
+    #[inline]
     fn row(&self) -> Row {
         let Layout { rows, channels, stride, heads } = self.layout;
         match heads {
@@ -73,6 +78,7 @@ impl Place {
 
     /// Whether an element of `self` may share memory with one of `other`. Heads that interleave
     /// with something are taken to share it.
+    #[inline]
     fn overlaps(&self, other: &Self) -> bool {
         if self.address >= other.address.saturating_add(other.bytes())
             || other.address >= self.address.saturating_add(self.bytes())
@@ -93,6 +99,7 @@ impl Place {
 }
 
 impl Access {
+    #[inline]
     pub(crate) fn read(what: &'static str, place: Place) -> Self {
         Self { what, place, is_written: false, in_place_of: None }
     }
@@ -101,6 +108,7 @@ impl Access {
     ///
     /// # Errors
     /// As [`Place::new`].
+    #[inline]
     pub(crate) fn of_channels(
         what: &'static str,
         address: u64,
@@ -112,12 +120,14 @@ impl Access {
     }
 
     /// The output, which may be written over the input.
+    #[inline]
     pub(crate) fn output(place: Place) -> Self {
         Self { what: "output", place, is_written: true, in_place_of: Some("input") }
     }
 
     /// # Errors
     /// [`Error::Address`] if the address is null or not a multiple of the element's size.
+    #[inline]
     pub(crate) fn check_alignment(&self) -> Result<(), Error> {
         let (what, Place { address, element_size: wanted, .. }) = (self.what, self.place);
         if address != 0 && address.is_multiple_of(wanted as u64) {
@@ -128,6 +138,7 @@ impl Access {
     }
 
     /// Whether `self` may be written while `other` is used.
+    #[inline]
     fn goes_with(&self, other: &Self) -> bool {
         let in_place = self.in_place_of == Some(other.what) && self.place.coincides(&other.place);
         in_place || !self.place.overlaps(&other.place)
@@ -137,6 +148,7 @@ impl Access {
 /// Checks the addresses of a call's tensors, whose shapes agree: [`Error::Address`] for one that is
 /// null or not a multiple of its element's size, [`Error::Overlap`] if something that is written
 /// shares memory with something else, other than in place. No rows need no memory.
+#[inline]
 pub(crate) fn check(rows: usize, tensors: &[Option<Access>]) -> Result<(), Error> {
     if rows == 0 {
         return Ok(());
@@ -146,7 +158,7 @@ pub(crate) fn check(rows: usize, tensors: &[Option<Access>]) -> Result<(), Error
         tensor.check_alignment()?;
     }
     for written in tensors().filter(|tensor| tensor.is_written) {
-        for other in tensors().filter(|other| other.what != written.what) {
+        for other in tensors().filter(|other| !ptr::eq(*other, written)) {
             if !written.goes_with(other) {
                 return Err(Error::Overlap { written: written.what, what: other.what });
             }
