@@ -60,13 +60,15 @@ enum dynorm_status
   DYNORM_ERROR_ALIGNMENT = 2,
   // The field `size` of a struct is not what `sizeof` gives in any known version of the header.
   DYNORM_ERROR_STRUCT_SIZE = 3,
-  // A number that stands for none of the values of its enum, or flags that exclude each other.
+  // A number that stands for none of the values of its enum, flags that exclude each other, or
+  // something that the function, or the type of y, does not go with.
   DYNORM_ERROR_VALUE = 4,
-  // No channels, a row stride below the channels, or more than memory can hold.
+  // No channels, a stride that makes rows overlap, rows that are no whole tokens, or more than
+  // memory can hold.
   DYNORM_ERROR_SHAPE = 5,
   // A parameter is outside its range.
   DYNORM_ERROR_PARAMETER = 6,
-  // The output shares memory with something that is read, other than exactly in place.
+  // What is written shares memory with something else, other than exactly in place.
   DYNORM_ERROR_OVERLAP = 7,
   // A part whose index is not below the count.
   DYNORM_ERROR_PART = 8,
@@ -133,6 +135,11 @@ enum dynorm_element
   DYNORM_F16 = 2,
   // bfloat16, the upper half of a binary32.
   DYNORM_BF16 = 3,
+  // Two's complement of 8 bits, from -127 to 127; NaN becomes 0. For y alone, with a scale.
+  DYNORM_I8 = 4,
+  // The OCP's float of 8 bits with 4 of exponent and 3 of significand, without infinities, up to
+  // 448; NaN stays one. For y alone, with a scale.
+  DYNORM_F8_E4M3 = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -166,6 +173,32 @@ enum dynorm_isa
 typedef enum dynorm_isa dynorm_isa;
 #else
 typedef uint32_t dynorm_isa;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
+// with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
+// largest value of its sign. Scales must be finite and at least 2^-126.
+enum dynorm_scale
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // There is none, as y has more than 8 bits.
+  DYNORM_SCALE_NONE = 0,
+  // One for all of y, which is read.
+  DYNORM_SCALE_GIVEN = 1,
+  // One for each row, which are read.
+  DYNORM_SCALE_GIVEN_PER_ROW = 2,
+  // One for each row, which are written: the largest magnitude of the row's results over that of
+  // y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32.
+  DYNORM_SCALE_COMPUTED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dynorm_scale dynorm_scale;
+#else
+typedef uint32_t dynorm_scale;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -220,9 +253,27 @@ typedef struct dynorm_norm {
   uint32_t reserved[2];
 } dynorm_norm;
 
+// What is known of a row, or of a shard of it. All 0 are those of no elements.
+//
+// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute`, bring the
+// parts together, and give the whole to a call, in its field `statistics`. For RMSNorm an all-reduce
+// that sums up all four numbers does that; for LayerNorm gather them and merge them in the same order
+// everywhere, by `dynorm_row_statistics_merge`, so that all devices have the same bits.
+typedef struct dynorm_row_statistics {
+  // Elements.
+  float count;
+  // Their mean, rounded; 0 for RMSNorm.
+  float mean;
+  // What rounding took from the mean, which is `mean + mean_low`; 0 for RMSNorm.
+  float mean_low;
+  // The sum of `(x - mean)^2`.
+  float m2;
+} dynorm_row_statistics;
+
 // A call over `rows` rows of `channels` elements that lie side by side. For each element
-// `y = (weight_offset + weight) * f(x) + bias`, with f the function, in f32 and rounded once to
-// the type of y. The types of x, y, weight and bias may differ.
+// `y = ((weight_offset + weight) * f(x) + bias) * silu(z)`, with f the function, in f32 and rounded
+// once to the type of y; without z, there is no silu(z). With a residual, f is taken of the sum of
+// x and it. The types of the tensors may differ.
 //
 // Fields that are left at 0 have their default. Later versions of the library may add fields at
 // the end, whose default will be 0, too: `size` tells them which of them the caller knows.
@@ -231,15 +282,18 @@ typedef struct dynorm_norm {
 // nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
 // until the stream has come past the call.
 //
-// In place means that x and y are the same address, with the same row stride and elements of the
-// same size. Any other overlap of y with x, weight or bias is refused; rows that interleave with
-// those of the other tensor without a common element, as columns of one matrix do, are not.
+// In place means that x and y are the same address, with the same strides and elements of the same
+// size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
+// sum, computed scales) with what is read or written is refused; rows that interleave with those of
+// the other tensor without a common element, as columns of one matrix do, are not.
+//
+// CUDA calls do not know the fields behind `reserved` yet, and must find them at 0.
 typedef struct dynorm_forward_args {
   // `sizeof(dynorm_forward_args)`.
   size_t size;
   // The function and its parameters.
   struct dynorm_norm norm;
-  // Rows. 0 is allowed, and nothing is done: no address is looked at then.
+  // Rows, those of all heads. 0 is allowed, and nothing is done: no address is looked at then.
   size_t rows;
   // Elements of a row; at least 1.
   size_t channels;
@@ -247,14 +301,14 @@ typedef struct dynorm_forward_args {
   const void *x;
   // Output, aligned to its element. What lies between its rows is neither read nor written.
   void *y;
-  // Elements from the begin of a row of x to the begin of the next, at least `channels`. 0 for
-  // `channels`.
+  // Elements from the begin of a row of x to the begin of the next (of the next head, with
+  // heads), at least `channels`. 0 for `channels`.
   size_t x_row_stride;
   // The same of y.
   size_t y_row_stride;
-  // The type of x.
+  // The type of x; none of 8 bits.
   dynorm_element x_element;
-  // The type of y.
+  // The type of y. Those of 8 bits need a `scale_mode`.
   dynorm_element y_element;
   // One factor per channel, side by side, aligned to its element. NULL for none.
   const void *weight;
@@ -273,6 +327,51 @@ typedef struct dynorm_forward_args {
   uint32_t flags;
   // Must be 0.
   uint32_t reserved;
+  // Added to x in f32, rounded to its own type, and written back; the function is taken of that
+  // sum. As many rows as x, aligned to its element. NULL for none.
+  void *residual;
+  // Where the sum goes instead: as many rows, of the type of residual, which is only read then.
+  // NULL for in place. It needs a residual.
+  void *residual_sum;
+  // As x_row_stride; not looked at without a residual.
+  size_t residual_row_stride;
+  // As x_row_stride; not looked at without a residual_sum.
+  size_t residual_sum_row_stride;
+  // The gate: the result is multiplied by `silu(z) = z / (1 + exp(-z))`, element by element,
+  // before it is rounded. As many rows as x, aligned to its element. NULL for none.
+  const void *z;
+  // As x_row_stride; not looked at without z.
+  size_t z_row_stride;
+  // The type of residual and residual_sum; not looked at without them.
+  dynorm_element residual_element;
+  // The type of z; not looked at without it.
+  dynorm_element z_element;
+  // Heads of a token, the same in all tensors; `rows` is a multiple of it. Row `token * heads +
+  // head` begins `token * token_stride + head * row_stride` elements behind the first, so that q
+  // or k can be taken from a packed qkv. 0 for rows that are all one row stride apart; token
+  // strides are not looked at then.
+  size_t heads;
+  // Elements from the begin of a token of x to the begin of the next. 0 for `heads` row strides.
+  size_t x_token_stride;
+  // The same of y.
+  size_t y_token_stride;
+  // The same of residual.
+  size_t residual_token_stride;
+  // The same of residual_sum.
+  size_t residual_sum_token_stride;
+  // The same of z.
+  size_t z_token_stride;
+  // The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
+  // looked at without that.
+  float *scales;
+  // Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
+  dynorm_scale scale_mode;
+  // Must be 0.
+  uint32_t reserved_2;
+  // What RMSNorm and LayerNorm need to know of each row, one for each, aligned to 4 bytes, for
+  // rows that are known in shards only. NULL to find it in the rows. The other functions take
+  // none.
+  const struct dynorm_row_statistics *statistics;
 } dynorm_forward_args;
 
 #ifdef __cplusplus
@@ -300,7 +399,7 @@ const char *dynorm_last_error(void);
 // version. Any number of threads may call it at once, on outputs of their own.
 //
 // What it cannot see: that the tensors are as large as their shapes say, and that no other thread
-// writes them or reads y meanwhile.
+// writes them or reads what is written meanwhile.
 dynorm_status dynorm_forward(const struct dynorm_forward_args *args);
 
 // As `dynorm_forward`, on the threads of a pool that is made at the first call: one per logical
@@ -322,6 +421,40 @@ dynorm_status dynorm_forward_parallel(const struct dynorm_forward_args *args);
 dynorm_status dynorm_forward_part(const struct dynorm_forward_args *args,
                                   size_t index,
                                   size_t count);
+
+// Writes to `bound` what no result of DyT, DyISRU or Derf exceeds in magnitude, whatever the input:
+// the largest of `|weight_offset + weight| * |scale| + |bias|` over the channels, with scale that of
+// DyISRU and 1 of the others, rounded up. Results exceed it by no more than rounding in f32 does, 2
+// ulp. `dynorm_scale_for` makes it the scale of a y of 8 bits that needs neither calibration nor a
+// pass over the data; compute it once.
+//
+// Of `args`, the function with its parameters, channels, weight and bias with their types, and
+// weight_offset are used; z must be NULL, since what it is multiplied with has no bound; nothing
+// else is looked at.
+//
+// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _VALUE also for RMSNorm and
+// LayerNorm, which have no such bound, and for a z. On error `bound` is left as it was. Any thread may
+// call it.
+dynorm_status dynorm_output_bound(const struct dynorm_forward_args *args,
+                                  float *bound);
+
+// Writes to `statistics`, one for each row, what RMSNorm or LayerNorm need to know of the rows of x,
+// on the calling thread.
+//
+// Of `args`, the function with its parameters, rows, channels, heads, x with its type and strides, and
+// isa are used; residual must be NULL, since x alone is looked at; nothing else is. With no rows
+// nothing is done.
+//
+// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER, _ISA; _OVERLAP if `statistics`
+// shares memory with x; _VALUE also for the element-wise functions, which need none, and for a
+// residual. On error `statistics` is left as it was. Any thread may call it.
+dynorm_status dynorm_row_statistics_compute(const struct dynorm_forward_args *args,
+                                            struct dynorm_row_statistics *statistics);
+
+// Those of the elements of both, in double precision and rounded once. The order of merging may
+// change the last bit. Never fails; any thread may call it.
+struct dynorm_row_statistics dynorm_row_statistics_merge(struct dynorm_row_statistics a,
+                                                         struct dynorm_row_statistics b);
 
 // Writes to `isa` the instructions that calls use unless they say otherwise. It is chosen at the
 // first call of any function that needs it; see DYNORM_ISA_CURRENT.
@@ -389,8 +522,8 @@ void dynorm_cuda_close(struct dynorm_cuda *device);
 // Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
 // device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 // DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
-// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. Any number of threads may call
-// it at once.
+// DYNORM_ERROR_UNSUPPORTED for a y of 8 bits and for fields behind `reserved` that are not 0, or if
+// the library was built without CUDA. Any number of threads may call it at once.
 dynorm_status dynorm_cuda_forward(const struct dynorm_cuda *device,
                                   const struct dynorm_forward_args *args,
                                   void *stream);
@@ -427,6 +560,14 @@ static inline dynorm_norm dynorm_dyisru(float beta, float scale) {
 static inline dynorm_norm dynorm_derf(float alpha, float shift) {
   dynorm_norm norm = {DYNORM_DERF, 0, alpha, 0, 0, shift, {0, 0}};
   return norm;
+}
+
+// The scale that makes `largest` the largest value of a y of `element`, which is DYNORM_I8 or
+// DYNORM_F8_E4M3: `largest` over 127 or 448, at least 2^-126. Of `dynorm_output_bound` it is one for
+// DYNORM_SCALE_GIVEN.
+static inline float dynorm_scale_for(dynorm_element element, float largest) {
+  const float smallest = 1.17549435e-38f, scale = largest / (element == DYNORM_I8 ? 127.0f : 448.0f);
+  return scale > smallest ? scale : smallest;
 }
 
 // A dynorm_forward_args with its size set and all else at 0, which is each field's default.

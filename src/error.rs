@@ -213,10 +213,14 @@ pub enum Error {
         /// Its address.
         address: u64,
     },
-    /// An output that shares memory with something that is read, other than in place.
+    /// Something written that shares memory with anything else, other than in place.
     #[cfg(any(feature = "cuda", feature = "capi"))]
-    #[error("output overlaps {what}; it must be apart from it, or the input itself")]
+    #[error(
+        "{written} overlaps {what}; what is written must be apart, or exactly in place: the output of the input, the sum of the residual"
+    )]
     Overlap {
+        /// What is written.
+        written: &'static str,
         /// What it overlaps.
         what: &'static str,
     },

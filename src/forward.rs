@@ -4,7 +4,9 @@ mod job;
 
 use crate::cpu::{self, Isa, OutputType};
 use crate::tensor::{Channels, Layout};
-use crate::{Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut};
+use crate::{
+    Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, Scale,
+};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -42,7 +44,7 @@ pub struct Forward<'a> {
     y: Tensor<OutputType>,
     residual: Option<Residual>,
     gate: Option<Tensor<ElementType>>,
-    scale: Option<Scale>,
+    scales: Option<Scales>,
     weight: Option<Channels<'a>>,
     bias: Option<Channels<'a>>,
     weight_offset: f32,
@@ -68,12 +70,29 @@ struct Residual {
     sum: Tensor<ElementType>,
 }
 
-/// The scales of a quantised output, and how many there are.
+/// The scales of a quantised output by address, and how many there are. Computed ones need not hold
+/// anything before.
 #[derive(Clone, Copy, Debug)]
-enum Scale {
+pub(crate) enum Scales {
     Given(f32),
     GivenPerRow(NonNull<f32>, usize),
     Computed(NonNull<f32>, usize),
+}
+
+impl From<Scale<'_>> for Scales {
+    #[inline]
+    fn from(scale: Scale<'_>) -> Self {
+        match scale {
+            Scale::Given(scale) => Self::Given(scale),
+            Scale::GivenPerRow(scales) => {
+                Self::GivenPerRow(NonNull::from(scales).cast(), scales.len())
+            }
+            Scale::Computed(scales) => {
+                let len = scales.len();
+                Self::Computed(NonNull::from(scales).cast(), len)
+            }
+        }
+    }
 }
 
 // SAFETY: a `Forward` is a shared borrow of everything that is read and an exclusive one of
@@ -105,24 +124,17 @@ impl<'a> Forward<'a> {
         Self::over(norm, x, Tensor { data: x.data, element, layout: x.layout })
     }
 
+    /// The caller sees to it that the scales live as long as the call.
     #[inline]
     pub(crate) fn quantized(
         norm: Norm,
         x: Rows<'a>,
         y: QuantizedRowsMut<'a>,
-        scale: crate::Scale<'a>,
+        scales: Scales,
     ) -> Self {
         let element = OutputType::Quantized(y.element);
         let y = Tensor { data: y.data, element, layout: y.layout };
-        let scale = match scale {
-            crate::Scale::Given(scale) => Scale::Given(scale),
-            crate::Scale::GivenPerRow(s) => Scale::GivenPerRow(NonNull::from(s).cast(), s.len()),
-            crate::Scale::Computed(s) => {
-                let len = s.len();
-                Scale::Computed(NonNull::from(s).cast(), len)
-            }
-        };
-        Self { scale: Some(scale), ..Self::over(norm, input(x), y) }
+        Self { scales: Some(scales), ..Self::over(norm, input(x), y) }
     }
 
     /// With nothing but input and output.
@@ -134,7 +146,7 @@ impl<'a> Forward<'a> {
             y,
             residual: None,
             gate: None,
-            scale: None,
+            scales: None,
             weight: None,
             bias: None,
             weight_offset: 0.0,

@@ -177,7 +177,7 @@ impl Norm {
         y: QuantizedRowsMut<'a>,
         scale: Scale<'a>,
     ) -> Forward<'a> {
-        Forward::quantized(self, x, y, scale)
+        Forward::quantized(self, x, y, scale.into())
     }
 
     /// The function over every row of `xy`, written over its input.

@@ -1,15 +1,28 @@
 //! Tensors by address: what the borrow checker sees of slices, checked for memory that it does not
 //! know.
 
+use crate::Error;
 use crate::tensor::{Heads, Layout};
-use crate::{ElementType, Error};
+use core::ptr;
 
 /// Where a tensor is, as numbers. Its layout has been validated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: u64,
-    pub(crate) element: ElementType,
+    /// Bytes of an element.
+    pub(crate) element_size: usize,
     pub(crate) layout: Layout,
+}
+
+/// What a call does with a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    /// Its name.
+    pub(crate) what: &'static str,
+    pub(crate) place: Place,
+    pub(crate) is_written: bool,
+    /// What it may be written over, element by element.
+    pub(crate) in_place_of: Option<&'static str>,
 }
 
 /// Runs of elements, one every `stride`.
@@ -22,34 +35,36 @@ struct Row {
 impl Place {
     /// # Errors
     /// [`Error::NoChannels`], [`Error::Stride`] or [`Error::TooLarge`].
+    #[inline]
     pub(crate) fn new(
         what: &'static str,
         address: u64,
-        element: ElementType,
+        element_size: usize,
         layout: Layout,
     ) -> Result<Self, Error> {
-        layout.span(what, element.size())?;
-        Ok(Self { address, element, layout })
+        layout.span(what, element_size)?;
+        Ok(Self { address, element_size, layout })
     }
 
-    /// One value per channel, a weight or a bias.
-    pub(crate) fn of_channels(
-        what: &'static str,
-        address: u64,
-        element: ElementType,
-        channels: usize,
-    ) -> Result<Self, Error> {
-        Self::new(what, address, element, Layout::new(1, channels, channels))
+    /// Whether a call may write `self` where it has read `other`, element by element.
+    #[inline]
+    fn coincides(&self, other: &Self) -> bool {
+        let strides = |place: &Self| (place.layout.stride, place.layout.heads);
+        self.address == other.address
+            && strides(self) == strides(other)
+            && self.element_size == other.element_size
     }
 
     /// Bytes from the first element to behind the last, of at least one row.
+    #[inline]
     fn bytes(&self) -> u64 {
         let Row { elements, stride, count } = self.row();
-        (((count - 1) * stride + elements) * self.element.size()) as u64
+        (((count - 1) * stride + elements) * self.element_size) as u64
     }
 
     /// The rows of the layout; for heads, from a token's first channel to its last, as far as the
     /// tokens do not interleave.
+    #[inline]
     fn row(&self) -> Row {
         let Layout { rows, channels, stride, heads } = self.layout;
         match heads {
@@ -61,24 +76,17 @@ impl Place {
         }
     }
 
-    /// Whether `self` and `other` are the same memory, element by element.
-    fn coincides(&self, other: &Self) -> bool {
-        let strides = |place: &Self| (place.layout.stride, place.layout.heads);
-        self.address == other.address
-            && strides(self) == strides(other)
-            && self.element.size() == other.element.size()
-    }
-
     /// Whether an element of `self` may share memory with one of `other`. Heads that interleave
     /// with something are taken to share it.
+    #[inline]
     fn overlaps(&self, other: &Self) -> bool {
         if self.address >= other.address.saturating_add(other.bytes())
             || other.address >= self.address.saturating_add(self.bytes())
         {
             return false;
         }
-        let row_bytes = |place: &Self| (place.row().elements * place.element.size()) as u64;
-        let stride_bytes = |place: &Self| (place.row().stride * place.element.size()) as u64;
+        let row_bytes = |place: &Self| (place.row().elements * place.element_size) as u64;
+        let stride_bytes = |place: &Self| (place.row().stride * place.element_size) as u64;
         // Columns side by side in rows of one length, such as the parts of a packed q, k, v.
         let stride = stride_bytes(self);
         let apart =
@@ -88,39 +96,72 @@ impl Place {
             && stride - apart >= row_bytes(other);
         !side_by_side
     }
+}
 
-    fn check_alignment(&self, what: &'static str) -> Result<(), Error> {
-        let wanted = self.element.size();
-        if self.address != 0 && self.address.is_multiple_of(wanted as u64) {
+impl Access {
+    #[inline]
+    pub(crate) fn read(what: &'static str, place: Place) -> Self {
+        Self { what, place, is_written: false, in_place_of: None }
+    }
+
+    /// One value per channel that is read, a weight or a bias.
+    ///
+    /// # Errors
+    /// As [`Place::new`].
+    #[inline]
+    pub(crate) fn of_channels(
+        what: &'static str,
+        address: u64,
+        element_size: usize,
+        channels: usize,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(1, channels, channels);
+        Ok(Self::read(what, Place::new(what, address, element_size, layout)?))
+    }
+
+    /// The output, which may be written over the input.
+    #[inline]
+    pub(crate) fn output(place: Place) -> Self {
+        Self { what: "output", place, is_written: true, in_place_of: Some("input") }
+    }
+
+    /// # Errors
+    /// [`Error::Address`] if the address is null or not a multiple of the element's size.
+    #[inline]
+    pub(crate) fn check_alignment(&self) -> Result<(), Error> {
+        let (what, Place { address, element_size: wanted, .. }) = (self.what, self.place);
+        if address != 0 && address.is_multiple_of(wanted as u64) {
             Ok(())
         } else {
-            Err(Error::Address { what, address: self.address, wanted })
+            Err(Error::Address { what, address, wanted })
         }
+    }
+
+    /// Whether `self` may be written while `other` is used.
+    #[inline]
+    fn goes_with(&self, other: &Self) -> bool {
+        let in_place = self.in_place_of == Some(other.what) && self.place.coincides(&other.place);
+        in_place || !self.place.overlaps(&other.place)
     }
 }
 
-/// Checks the addresses of a call's tensors, which have the same shape: [`Error::Address`] for one
-/// that is null or not a multiple of its element's size, [`Error::Overlap`] if `y` shares memory
-/// with an operand or, other than in place, with `x`. No rows need no memory.
-pub(crate) fn check(
-    x: Place,
-    y: Place,
-    weight: Option<Place>,
-    bias: Option<Place>,
-) -> Result<(), Error> {
-    if x.layout.rows == 0 {
+/// Checks the addresses of a call's tensors, whose shapes agree: [`Error::Address`] for one that is
+/// null or not a multiple of its element's size, [`Error::Overlap`] if something that is written
+/// shares memory with something else, other than in place. No rows need no memory.
+#[inline]
+pub(crate) fn check(rows: usize, tensors: &[Option<Access>]) -> Result<(), Error> {
+    if rows == 0 {
         return Ok(());
     }
-    x.check_alignment("input")?;
-    y.check_alignment("output")?;
-    if !x.coincides(&y) && x.overlaps(&y) {
-        return Err(Error::Overlap { what: "input" });
+    let tensors = || tensors.iter().flatten();
+    for tensor in tensors() {
+        tensor.check_alignment()?;
     }
-    for (what, operand) in [("weight", weight), ("bias", bias)] {
-        let Some(operand) = operand else { continue };
-        operand.check_alignment(what)?;
-        if operand.overlaps(&y) {
-            return Err(Error::Overlap { what });
+    for written in tensors().filter(|tensor| tensor.is_written) {
+        for other in tensors().filter(|other| !ptr::eq(*other, written)) {
+            if !written.goes_with(other) {
+                return Err(Error::Overlap { written: written.what, what: other.what });
+            }
         }
     }
     Ok(())
@@ -129,10 +170,13 @@ pub(crate) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ElementType::{Bf16, F16, F32};
 
-    fn rows(address: u64, element: ElementType, stride: usize) -> Place {
-        Place { address, element, layout: Layout::new(4, 8, stride) }
+    /// Bytes of their elements.
+    const F32: usize = 4;
+    const BF16: usize = 2;
+
+    fn rows(address: u64, element_size: usize, stride: usize) -> Place {
+        Place { address, element_size, layout: Layout::new(4, 8, stride) }
     }
 
     #[test]
@@ -151,36 +195,63 @@ mod tests {
         assert!(rows(4096, 16).overlaps(&rows(4096 + 32, 17)));
     }
 
+    /// A call of an input and an output, and perhaps more.
+    fn call(x: Place, y: Place, more: &[Access]) -> Result<(), Error> {
+        let mut tensors = vec![Some(Access::read("input", x)), Some(Access::output(y)), None];
+        tensors.extend(more.iter().copied().map(Some));
+        check(x.layout.rows, &tensors)
+    }
+
     #[test]
     fn addresses_are_checked() {
-        let call = |x, y| check(rows(x, F32, 8), rows(y, F32, 8), None, None);
-        assert_eq!(call(4096, 8192), Ok(()));
-        assert_eq!(call(4096, 4096), Ok(()), "in place");
-        assert!(matches!(call(4098, 8192), Err(Error::Address { what: "input", .. })));
-        assert!(matches!(call(4096, 0), Err(Error::Address { what: "output", .. })));
-        assert!(matches!(call(4096, 4100), Err(Error::Overlap { what: "input" })));
+        let plain = |x, y| call(rows(x, F32, 8), rows(y, F32, 8), &[]);
+        assert_eq!(plain(4096, 8192), Ok(()));
+        assert_eq!(plain(4096, 4096), Ok(()), "in place");
+        assert!(matches!(plain(4098, 8192), Err(Error::Address { what: "input", .. })));
+        assert!(matches!(plain(4096, 0), Err(Error::Address { what: "output", .. })));
+        assert!(matches!(plain(4096, 4100), Err(Error::Overlap { what: "input", .. })));
 
-        let (x, y) = (rows(4096, F32, 8), rows(8192, F32, 8));
-        let bf16 = |address| Some(Place::of_channels("operand", address, Bf16, 8).unwrap());
-        let weighted = check(x, y, bf16(8193), None);
-        assert!(matches!(weighted, Err(Error::Address { what: "weight", .. })));
-        let biased = check(x, y, None, bf16(8192));
-        assert!(matches!(biased, Err(Error::Overlap { what: "bias" })));
+        let weighted = |address| {
+            let weight = Access::of_channels("weight", address, BF16, 8).unwrap();
+            call(rows(4096, F32, 8), rows(8192, F32, 8), &[weight])
+        };
+        assert_eq!(weighted(4096), Ok(()), "shared with the input");
+        assert!(matches!(weighted(8193), Err(Error::Address { what: "weight", .. })));
+        assert!(matches!(weighted(8192), Err(Error::Overlap { what: "weight", .. })));
+    }
+
+    #[test]
+    fn what_is_written_is_apart_from_everything_else() {
+        let (x, y, free) = (4096, 8192, 16384);
+        let summed = |residual, sum| {
+            let residual = Access::read("residual", rows(residual, F32, 8));
+            let place = rows(sum, F32, 8);
+            let sum =
+                Access { what: "sum", place, is_written: true, in_place_of: Some("residual") };
+            call(rows(x, F32, 8), rows(y, F32, 8), &[residual, sum])
+        };
+        let overlap = |written, what| Err(Error::Overlap { written, what });
+        assert_eq!(summed(x, free), Ok(()));
+        assert_eq!(summed(y, free), overlap("output", "residual"));
+        assert_eq!(summed(free, x), overlap("sum", "input"));
+        assert_eq!(summed(free, y), overlap("output", "sum"));
+        assert_eq!(summed(free, free), Ok(()), "in place");
+        assert_eq!(summed(free, free + 124), overlap("sum", "residual"));
+        assert_eq!(summed(free, free + 128), Ok(()));
     }
 
     #[test]
     fn in_place_needs_elements_of_one_size_and_rows_of_one_stride() {
-        let call = |x, y| check(x, y, None, None);
-        assert_eq!(call(rows(4096, F16, 8), rows(4096, Bf16, 8)), Ok(()));
-        let narrower = call(rows(4096, F32, 8), rows(4096, Bf16, 8));
-        assert!(matches!(narrower, Err(Error::Overlap { what: "input" })));
-        let denser = call(rows(4096, F32, 16), rows(4096, F32, 8));
-        assert!(matches!(denser, Err(Error::Overlap { what: "input" })));
+        assert_eq!(call(rows(4096, BF16, 8), rows(4096, BF16, 8), &[]), Ok(()));
+        let narrower = call(rows(4096, F32, 8), rows(4096, BF16, 8), &[]);
+        assert!(matches!(narrower, Err(Error::Overlap { what: "input", .. })));
+        let denser = call(rows(4096, F32, 16), rows(4096, F32, 8), &[]);
+        assert!(matches!(denser, Err(Error::Overlap { what: "input", .. })));
     }
 
     #[test]
     fn shapes_are_checked() {
-        let place = |channels| Place::of_channels("weight", 4096, F32, channels);
+        let place = |channels| Access::of_channels("weight", 4096, F32, channels);
         assert!(matches!(place(0), Err(Error::NoChannels { what: "weight" })));
         assert!(matches!(place(usize::MAX / 2), Err(Error::TooLarge { .. })));
     }
@@ -189,7 +260,7 @@ mod tests {
     fn no_rows_need_no_memory() {
         let none = Layout::new(0, 8, 8);
         let place = Place::new("input", 0, F32, none).unwrap();
-        let weight = Place::of_channels("weight", 0, F32, 8).unwrap();
-        assert_eq!(check(place, place, Some(weight), None), Ok(()));
+        let weight = Access::of_channels("weight", 0, F32, 8).unwrap();
+        assert_eq!(call(place, place, &[weight]), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
 //! Outputs of 8 bits: their types, their scales, and views of them.
 
+use crate::norm::require;
 use crate::tensor::Layout;
 use crate::{Element, Error, Norm};
 use bytemuck::{Pod, Zeroable};
@@ -271,7 +272,7 @@ impl Norm {
     ///
     /// # Errors
     /// [`Error::NoStaticScale`] for RMSNorm and LayerNorm, [`Error::Length`] if weight and bias differ in
-    /// length, those of [`Norm::check`].
+    /// length, [`Error::Parameter`] for a `weight_offset` that is not finite, those of [`Norm::check`].
     ///
     /// ```
     /// use dynorm::{Norm, QuantizedType};
@@ -287,21 +288,34 @@ impl Norm {
         weight_offset: f32,
         bias: Option<&[B]>,
     ) -> Result<f32, Error> {
-        self.check()?;
-        if !self.is_elementwise() {
-            return Err(Error::NoStaticScale { name: self.name() });
-        }
         if let (Some(weight), Some(bias)) = (weight, bias)
             && weight.len() != bias.len()
         {
             return Err(Error::Length { what: "bias", given: bias.len(), wanted: weight.len() });
         }
-        let scale = f64::from(self.scale()).abs();
         let channels = weight.map(<[W]>::len).or(bias.map(<[B]>::len)).unwrap_or(1);
+        let weight = |c: usize| weight.map(|w| w[c].into());
+        self.bound_over(channels, weight, weight_offset, |c| bias.map(|b| b[c].into()))
+    }
+
+    /// [`Norm::output_bound`] for operands whose types are known at run time, by channel.
+    pub(crate) fn bound_over(
+        self,
+        channels: usize,
+        weight: impl Fn(usize) -> Option<f32>,
+        weight_offset: f32,
+        bias: impl Fn(usize) -> Option<f32>,
+    ) -> Result<f32, Error> {
+        self.check()?;
+        require("weight_offset", weight_offset, weight_offset.is_finite(), "finite")?;
+        if !self.is_elementwise() {
+            return Err(Error::NoStaticScale { name: self.name() });
+        }
+        let scale = f64::from(self.scale()).abs();
         let bound = (0..channels)
             .map(|c| {
-                let factor = weight.map_or(1.0, |w| (weight_offset + w[c].into()).abs());
-                let summand = bias.map_or(0.0, |b| b[c].into().abs());
+                let factor = weight(c).map_or(1.0, |w| (weight_offset + w).abs());
+                let summand = bias(c).map_or(0.0, f32::abs);
                 f64::from(factor) * scale + f64::from(summand)
             })
             .fold(0.0, f64::max);

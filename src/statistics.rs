@@ -3,6 +3,8 @@
 use crate::cpu::{self, Isa, Places};
 use crate::{Error, Norm, Rows};
 use bytemuck::{Pod, Zeroable};
+use core::mem::MaybeUninit;
+use core::ptr;
 
 /// What is known of a row, or of a shard of it: how many elements, their mean, and the sum of their
 /// squared distances from the mean. For RMSNorm the mean is taken to be 0, and `m2` is the sum of
@@ -103,6 +105,19 @@ impl Norm {
         x: Rows<'_>,
         statistics: &mut [RowStatistics],
     ) -> Result<(), Error> {
+        // SAFETY: every value of the one type is one of the other, and only values are written.
+        let statistics = unsafe { &mut *(ptr::from_mut(statistics) as *mut [MaybeUninit<_>]) };
+        self.write_row_statistics(None, x, statistics)
+    }
+
+    /// The same, on `isa` if there is one, into memory that need not hold anything. All of it is written
+    /// unless there is an error.
+    pub(crate) fn write_row_statistics(
+        self,
+        isa: Option<Isa>,
+        x: Rows<'_>,
+        statistics: &mut [MaybeUninit<RowStatistics>],
+    ) -> Result<(), Error> {
         self.check()?;
         let (given, wanted) = (statistics.len(), x.layout.rows);
         if given != wanted {
@@ -112,14 +127,16 @@ impl Norm {
             return Err(Error::NoStatistics { name: self.name() });
         }
         let x_places = Places::new(x.data, x.layout);
-        let isa = Isa::current()?;
+        let isa = isa.map_or_else(Isa::current, Isa::checked)?;
         // SAFETY: the views vouch for the rows, and there is room for each of them; `isa` is one
         // that the processor has.
         unsafe {
             cpu::row_statistics(self, isa, x_places, x.element, x.layout.channels, statistics)
         };
         for row in statistics {
-            *row = RowStatistics::new(row.count.into(), row.exact_mean(), row.m2.into());
+            // SAFETY: it has been written.
+            let found = unsafe { row.assume_init() };
+            row.write(RowStatistics::new(found.count.into(), found.exact_mean(), found.m2.into()));
         }
         Ok(())
     }

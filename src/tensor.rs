@@ -63,6 +63,7 @@ impl Layout {
     }
 
     /// Checks that the shape is one, and gives the number of elements it reaches over.
+    #[inline]
     pub(crate) fn span(self, what: &'static str, element_size: usize) -> Result<usize, Error> {
         let Self { rows, channels, stride, heads } = self;
         if channels == 0 {

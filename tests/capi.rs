@@ -10,13 +10,20 @@ mod build;
 mod layout;
 
 use build::{Check, Linking, compile, header, library, program, symbols};
-use dynorm::ffi::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_status};
+use dynorm::ffi::{
+    Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_scale, dynorm_status,
+};
 use std::collections::BTreeSet;
 
 /// The programs, and what `DYNORM_ISA` says in their environment.
-const PROGRAMS: [(&str, Option<&str>); 7] = [
+const PROGRAMS: [(&str, Option<&str>); 12] = [
     ("values.c", None),
+    ("fused.c", None),
+    ("heads.c", None),
+    ("quantized.c", None),
+    ("statistics.c", None),
     ("errors.c", None),
+    ("fused_errors.c", None),
     ("environment.c", Some("nonsense")),
     ("cuda.c", None),
     ("threads.c", None),
@@ -92,6 +99,7 @@ fn enumerators_have_the_same_numbers_as_in_rust() {
     let rust: BTreeSet<_> = lines::<dynorm_status>()
         .chain(lines::<dynorm_function>())
         .chain(lines::<dynorm_element>())
+        .chain(lines::<dynorm_scale>())
         .chain(lines::<dynorm_isa>())
         .chain(lines::<dynorm_flag>())
         .collect();

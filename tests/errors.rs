@@ -202,6 +202,8 @@ fn an_offset_that_is_not_finite() {
             let error = Error::Parameter { name, given, wanted };
             refuses(norm, &error, |call| call.weight_offset(given));
             refuses(norm, &error, |call| call.weight(&[1.0_f32; 10]).weight_offset(given));
+            let bound = norm.output_bound(Some(&[1.0_f32]), given, None::<&[f32]>);
+            assert_eq!(format!("{bound:?}"), format!("Err({error:?})"));
         }
     }
 }

@@ -6,8 +6,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the header's order.
-const SOURCES: [&str; 7] =
-    ["version.rs", "status.rs", "enums.rs", "args.rs", "forward.rs", "isa.rs", "cuda/mod.rs"];
+const SOURCES: [&str; 9] = [
+    "version.rs",
+    "status.rs",
+    "enums.rs",
+    "args.rs",
+    "forward.rs",
+    "bound.rs",
+    "statistics.rs",
+    "isa.rs",
+    "cuda/mod.rs",
+];
 
 /// What stands above the declarations.
 const INTRODUCTION: &str = include_str!("header/introduction.h");

@@ -9,9 +9,11 @@ use super::simd::{Kernel, Simd, element::Storage};
 use super::{layer_norm::LayerNorm, rms_norm::RmsNorm};
 use crate::{ElementType, Norm, RowStatistics};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use half::{bf16, f16};
 
-/// Reads as many rows of `x` as there are `statistics`. Element-wise functions have none.
+/// Reads as many rows of `x` as there are `statistics`, each of which is written. Element-wise functions
+/// have none, and nothing is written.
 ///
 /// # Safety
 /// The rows must be valid for reads of `channels` elements of type `element`, and the processor must
@@ -22,7 +24,7 @@ pub(crate) unsafe fn row_statistics(
     x: Places,
     element: ElementType,
     channels: usize,
-    statistics: &mut [RowStatistics],
+    statistics: &mut [MaybeUninit<RowStatistics>],
 ) {
     // SAFETY: the same contract.
     unsafe {
@@ -44,10 +46,12 @@ pub(crate) unsafe fn find_row(norm: Norm, job: &Job) -> Option<RowStatistics> {
     if norm.is_elementwise() {
         return None;
     }
-    let mut found = [RowStatistics::EMPTY];
-    // SAFETY: the same contract.
-    unsafe { row_statistics(norm, job.isa, job.x, job.x_element, job.channels, &mut found) };
-    Some(found[0])
+    let mut found = [MaybeUninit::uninit()];
+    // SAFETY: the same contract; what is no element-wise function writes them.
+    unsafe {
+        row_statistics(norm, job.isa, job.x, job.x_element, job.channels, &mut found);
+        Some(found[0].assume_init())
+    }
 }
 
 /// # Safety
@@ -58,7 +62,7 @@ unsafe fn read<F: RowFunction>(
     x: Places,
     element: ElementType,
     channels: usize,
-    statistics: &mut [RowStatistics],
+    statistics: &mut [MaybeUninit<RowStatistics>],
 ) {
     // The conversion to bfloat16 has no part in it.
     let isa = isa.min(Isa::Avx512);
@@ -81,7 +85,7 @@ struct Read<'a, F, X> {
     function: F,
     x: Places,
     channels: usize,
-    statistics: &'a mut [RowStatistics],
+    statistics: &'a mut [MaybeUninit<RowStatistics>],
     element: PhantomData<X>,
 }
 
@@ -93,8 +97,9 @@ impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
         let prepared = self.function.prepare(s, self.channels);
         for (row, statistics) in self.statistics.iter_mut().enumerate() {
             // SAFETY: whoever makes a `Read` vouches for the rows.
-            *statistics =
+            let found =
                 unsafe { F::statistics(prepared, s, self.x.at::<X>(row, 0), self.channels) };
+            statistics.write(found);
         }
     }
 }

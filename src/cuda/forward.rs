@@ -5,7 +5,7 @@ use super::driver::Current;
 use super::launch::{Call, plan};
 use super::rows::{DeviceChannels, DeviceRows};
 use crate::norm::require;
-use crate::place::{self, Place};
+use crate::place::{self, Access};
 use crate::{ElementType, Error, Norm};
 use core::ffi::c_void;
 
@@ -208,12 +208,19 @@ impl Forward {
                 channels: x.channels(),
             });
         }
-        let place = |what, operand: Option<DeviceChannels>| {
-            operand
-                .map(|given| Place::of_channels(what, given.address, given.element, x.channels()))
-                .transpose()
+        let operand = |what, operand: Option<DeviceChannels>| {
+            let access = |given: DeviceChannels| {
+                Access::of_channels(what, given.address, given.element.size(), x.channels())
+            };
+            operand.map(access).transpose()
         };
-        place::check(x.place(), y.place(), place("weight", weight)?, place("bias", bias)?)
+        let tensors = [
+            Some(Access::read("input", x.place())),
+            Some(Access::output(y.place())),
+            operand("weight", weight)?,
+            operand("bias", bias)?,
+        ];
+        place::check(x.rows(), &tensors)
     }
 }
 
@@ -231,11 +238,11 @@ mod tests {
     fn calls_are_checked() {
         assert_eq!(forward(4096, 8192).check(), Ok(()));
         assert!(matches!(forward(4098, 8192).check(), Err(Error::Address { what: "input", .. })));
-        assert!(matches!(forward(4096, 4100).check(), Err(Error::Overlap { what: "input" })));
+        assert!(matches!(forward(4096, 4100).check(), Err(Error::Overlap { what: "input", .. })));
         let weighted = forward(4096, 8192).weight(8193, Bf16);
         assert!(matches!(weighted.check(), Err(Error::Address { what: "weight", .. })));
         let weighted = forward(4096, 8192).bias(8192, Bf16);
-        assert!(matches!(weighted.check(), Err(Error::Overlap { what: "bias" })));
+        assert!(matches!(weighted.check(), Err(Error::Overlap { what: "bias", .. })));
         let offset = forward(4096, 8192).weight_offset(f32::NAN);
         assert!(matches!(offset.check(), Err(Error::Parameter { .. })));
     }

@@ -104,7 +104,7 @@ impl DeviceRows {
     }
 
     pub(crate) fn place(&self) -> Place {
-        Place { address: self.address, element: self.element, layout: self.layout }
+        Place { address: self.address, element_size: self.element.size(), layout: self.layout }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The structs of the header, and how they are read.
 
-use super::enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, known};
+use super::enums::{
+    Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_scale, known,
+};
 use super::refusal::Refusal;
-use crate::tensor::Layout;
-use crate::{ElementType, Isa, Norm};
+use super::statistics::dynorm_row_statistics;
+use crate::{Isa, Norm};
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
@@ -60,8 +62,9 @@ impl dynorm_norm {
 }
 
 /// A call over `rows` rows of `channels` elements that lie side by side. For each element
-/// `y = (weight_offset + weight) * f(x) + bias`, with f the function, in f32 and rounded once to
-/// the type of y. The types of x, y, weight and bias may differ.
+/// `y = ((weight_offset + weight) * f(x) + bias) * silu(z)`, with f the function, in f32 and rounded
+/// once to the type of y; without z, there is no silu(z). With a residual, f is taken of the sum of
+/// x and it. The types of the tensors may differ.
 ///
 /// Fields that are left at 0 have their default. Later versions of the library may add fields at
 /// the end, whose default will be 0, too: `size` tells them which of them the caller knows.
@@ -70,9 +73,12 @@ impl dynorm_norm {
 /// nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
 /// until the stream has come past the call.
 ///
-/// In place means that x and y are the same address, with the same row stride and elements of the
-/// same size. Any other overlap of y with x, weight or bias is refused; rows that interleave with
-/// those of the other tensor without a common element, as columns of one matrix do, are not.
+/// In place means that x and y are the same address, with the same strides and elements of the same
+/// size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
+/// sum, computed scales) with what is read or written is refused; rows that interleave with those of
+/// the other tensor without a common element, as columns of one matrix do, are not.
+///
+/// CUDA calls do not know the fields behind `reserved` yet, and must find them at 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct dynorm_forward_args {
@@ -80,7 +86,7 @@ pub struct dynorm_forward_args {
     pub size: usize,
     /// The function and its parameters.
     pub norm: dynorm_norm,
-    /// Rows. 0 is allowed, and nothing is done: no address is looked at then.
+    /// Rows, those of all heads. 0 is allowed, and nothing is done: no address is looked at then.
     pub rows: usize,
     /// Elements of a row; at least 1.
     pub channels: usize,
@@ -88,14 +94,14 @@ pub struct dynorm_forward_args {
     pub x: *const c_void,
     /// Output, aligned to its element. What lies between its rows is neither read nor written.
     pub y: *mut c_void,
-    /// Elements from the begin of a row of x to the begin of the next, at least `channels`. 0 for
-    /// `channels`.
+    /// Elements from the begin of a row of x to the begin of the next (of the next head, with
+    /// heads), at least `channels`. 0 for `channels`.
     pub x_row_stride: usize,
     /// The same of y.
     pub y_row_stride: usize,
-    /// The type of x.
+    /// The type of x; none of 8 bits.
     pub x_element: MaybeUninit<dynorm_element>,
-    /// The type of y.
+    /// The type of y. Those of 8 bits need a `scale_mode`.
     pub y_element: MaybeUninit<dynorm_element>,
     /// One factor per channel, side by side, aligned to its element. NULL for none.
     pub weight: *const c_void,
@@ -114,33 +120,65 @@ pub struct dynorm_forward_args {
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Added to x in f32, rounded to its own type, and written back; the function is taken of that
+    /// sum. As many rows as x, aligned to its element. NULL for none.
+    pub residual: *mut c_void,
+    /// Where the sum goes instead: as many rows, of the type of residual, which is only read then.
+    /// NULL for in place. It needs a residual.
+    pub residual_sum: *mut c_void,
+    /// As x_row_stride; not looked at without a residual.
+    pub residual_row_stride: usize,
+    /// As x_row_stride; not looked at without a residual_sum.
+    pub residual_sum_row_stride: usize,
+    /// The gate: the result is multiplied by `silu(z) = z / (1 + exp(-z))`, element by element,
+    /// before it is rounded. As many rows as x, aligned to its element. NULL for none.
+    pub z: *const c_void,
+    /// As x_row_stride; not looked at without z.
+    pub z_row_stride: usize,
+    /// The type of residual and residual_sum; not looked at without them.
+    pub residual_element: MaybeUninit<dynorm_element>,
+    /// The type of z; not looked at without it.
+    pub z_element: MaybeUninit<dynorm_element>,
+    /// Heads of a token, the same in all tensors; `rows` is a multiple of it. Row `token * heads +
+    /// head` begins `token * token_stride + head * row_stride` elements behind the first, so that q
+    /// or k can be taken from a packed qkv. 0 for rows that are all one row stride apart; token
+    /// strides are not looked at then.
+    pub heads: usize,
+    /// Elements from the begin of a token of x to the begin of the next. 0 for `heads` row strides.
+    pub x_token_stride: usize,
+    /// The same of y.
+    pub y_token_stride: usize,
+    /// The same of residual.
+    pub residual_token_stride: usize,
+    /// The same of residual_sum.
+    pub residual_sum_token_stride: usize,
+    /// The same of z.
+    pub z_token_stride: usize,
+    /// The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
+    /// looked at without that.
+    pub scales: *mut f32,
+    /// Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
+    pub scale_mode: MaybeUninit<dynorm_scale>,
+    /// Must be 0.
+    pub reserved_2: u32,
+    /// What RMSNorm and LayerNorm need to know of each row, one for each, aligned to 4 bytes, for
+    /// rows that are known in shards only. NULL to find it in the rows. The other functions take
+    /// none.
+    pub statistics: *const dynorm_row_statistics,
 }
 
 /// The size of the struct in the first version of the header.
-const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
+pub(super) const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
 /// More than any version's size.
 const TOO_LARGE: usize = 4096;
-
-/// Tensor `x` or `y` as C gives it.
-pub(super) struct Tensor {
-    pub(super) data: *mut c_void,
-    pub(super) element: ElementType,
-    pub(super) layout: Layout,
-}
-
-/// A weight or a bias as C gives it.
-pub(super) struct Operand {
-    pub(super) data: *mut c_void,
-    pub(super) element: ElementType,
-}
 
 impl dynorm_forward_args {
     /// What C gives: where it is, or in `room` with later fields at 0 or without them, if its
     /// header is of another version.
     ///
     /// # Safety
-    /// `args` must be NULL or point to as many bytes as its first field says, if these are at
-    /// least [`OLDEST`] and less than [`TOO_LARGE`], which nobody changes while they are read.
+    /// `args` must be NULL or point to as many bytes as its first field says, if that is a version's
+    /// size and less than [`TOO_LARGE`], which nobody changes while they are read.
     pub(super) unsafe fn read(
         args: *const Self,
         room: &mut MaybeUninit<Self>,
@@ -159,7 +197,7 @@ impl dynorm_forward_args {
             // SAFETY: the caller vouches for the bytes; every field takes any of them.
             return Ok(unsafe { &*args });
         }
-        if !(OLDEST..TOO_LARGE).contains(&size) {
+        if size != OLDEST && !(KNOWN..TOO_LARGE).contains(&size) {
             return Err(Refusal::Size { given: size, wanted: KNOWN });
         }
         let bytes = args.cast::<u8>();
@@ -183,39 +221,19 @@ impl dynorm_forward_args {
         self.norm.read()
     }
 
-    pub(super) fn input(&self) -> Result<Tensor, Refusal> {
-        let element = known("args.x_element", self.x_element)?.into();
-        let layout = self.layout(self.x_row_stride);
-        Ok(Tensor { data: self.x.cast_mut(), element, layout })
-    }
-
-    pub(super) fn output(&self) -> Result<Tensor, Refusal> {
-        let element = known("args.y_element", self.y_element)?.into();
-        Ok(Tensor { data: self.y, element, layout: self.layout(self.y_row_stride) })
-    }
-
-    fn layout(&self, row_stride: usize) -> Layout {
-        let stride = if row_stride == 0 { self.channels } else { row_stride };
-        Layout::new(self.rows, self.channels, stride)
-    }
-
-    pub(super) fn weight(&self) -> Result<Option<Operand>, Refusal> {
-        operand("args.weight_element", self.weight, self.weight_element)
-    }
-
-    pub(super) fn bias(&self) -> Result<Option<Operand>, Refusal> {
-        operand("args.bias_element", self.bias, self.bias_element)
-    }
-
     pub(super) fn isa(&self) -> Result<Option<Isa>, Refusal> {
         Ok(known("args.isa", self.isa)?.choice())
     }
 
     /// # Errors
-    /// Bits that are no flag, or `reserved` is set.
+    /// Bits that are no flag, or something reserved is set.
     pub(super) fn flags(&self) -> Result<Flags, Refusal> {
-        if self.reserved != 0 {
-            return Err(Refusal::Later { what: "args.reserved" });
+        for (what, reserved) in
+            [("args.reserved", self.reserved), ("args.reserved_2", self.reserved_2)]
+        {
+            if reserved != 0 {
+                return Err(Refusal::Later { what });
+            }
         }
         let all = dynorm_flag::ALL.iter().fold(0, |bits, flag| bits | flag.number());
         if self.flags & !all != 0 {
@@ -224,17 +242,6 @@ impl dynorm_forward_args {
         }
         Ok(Flags(self.flags))
     }
-}
-
-fn operand(
-    what: &'static str,
-    data: *const c_void,
-    element: MaybeUninit<dynorm_element>,
-) -> Result<Option<Operand>, Refusal> {
-    if data.is_null() {
-        return Ok(None);
-    }
-    Ok(Some(Operand { data: data.cast_mut(), element: known(what, element)?.into() }))
 }
 
 /// Flags that all have a meaning.

@@ -1,7 +1,8 @@
 //! The enums of the header, and what their numbers mean here.
 
 use super::refusal::Refusal;
-use crate::{ElementType, Isa};
+use crate::cpu::OutputType;
+use crate::{ElementType, Isa, QuantizedType};
 use core::mem::MaybeUninit;
 
 /// A function over the rows of a tensor.
@@ -31,6 +32,28 @@ pub enum dynorm_element {
     DYNORM_F16 = 2,
     /// bfloat16, the upper half of a binary32.
     DYNORM_BF16 = 3,
+    /// Two's complement of 8 bits, from -127 to 127; NaN becomes 0. For y alone, with a scale.
+    DYNORM_I8 = 4,
+    /// The OCP's float of 8 bits with 4 of exponent and 3 of significand, without infinities, up to
+    /// 448; NaN stays one. For y alone, with a scale.
+    DYNORM_F8_E4M3 = 5,
+}
+
+/// Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
+/// with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
+/// largest value of its sign. Scales must be finite and at least 2^-126.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum dynorm_scale {
+    /// There is none, as y has more than 8 bits.
+    DYNORM_SCALE_NONE = 0,
+    /// One for all of y, which is read.
+    DYNORM_SCALE_GIVEN = 1,
+    /// One for each row, which are read.
+    DYNORM_SCALE_GIVEN_PER_ROW = 2,
+    /// One for each row, which are written: the largest magnitude of the row's results over that of
+    /// y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32.
+    DYNORM_SCALE_COMPUTED = 3,
 }
 
 /// Instructions for the CPU's kernels. On one of them a row gives the same bits in every call;
@@ -100,7 +123,14 @@ numbered!(
     DYNORM_DYISRU,
     DYNORM_DERF
 );
-numbered!(dynorm_element, DYNORM_F32, DYNORM_F16, DYNORM_BF16);
+numbered!(dynorm_element, DYNORM_F32, DYNORM_F16, DYNORM_BF16, DYNORM_I8, DYNORM_F8_E4M3);
+numbered!(
+    dynorm_scale,
+    DYNORM_SCALE_NONE,
+    DYNORM_SCALE_GIVEN,
+    DYNORM_SCALE_GIVEN_PER_ROW,
+    DYNORM_SCALE_COMPUTED
+);
 numbered!(
     dynorm_isa,
     DYNORM_ISA_CURRENT,
@@ -134,13 +164,31 @@ pub(super) fn known<E: Enum>(what: &'static str, raw: MaybeUninit<E>) -> Result<
     found.ok_or(Refusal::Unknown { what, given, name: E::NAME })
 }
 
-impl From<dynorm_element> for ElementType {
-    fn from(element: dynorm_element) -> Self {
-        match element {
-            dynorm_element::DYNORM_F32 => Self::F32,
-            dynorm_element::DYNORM_F16 => Self::F16,
-            dynorm_element::DYNORM_BF16 => Self::Bf16,
+impl dynorm_element {
+    /// The type of an output.
+    pub(super) fn output(self) -> OutputType {
+        match self {
+            Self::DYNORM_F32 => OutputType::Element(ElementType::F32),
+            Self::DYNORM_F16 => OutputType::Element(ElementType::F16),
+            Self::DYNORM_BF16 => OutputType::Element(ElementType::Bf16),
+            Self::DYNORM_I8 => OutputType::Quantized(QuantizedType::I8),
+            Self::DYNORM_F8_E4M3 => OutputType::Quantized(QuantizedType::F8E4M3),
         }
+    }
+}
+
+/// The type of a tensor that is not the output.
+///
+/// # Errors
+/// [`Refusal::Unknown`], or [`Refusal::OutputOnly`].
+pub(super) fn element(
+    what: &'static str,
+    raw: MaybeUninit<dynorm_element>,
+) -> Result<ElementType, Refusal> {
+    let given = known(what, raw)?;
+    match given.output() {
+        OutputType::Element(element) => Ok(element),
+        OutputType::Quantized(_) => Err(Refusal::OutputOnly { what, given }),
     }
 }
 

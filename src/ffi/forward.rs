@@ -1,15 +1,14 @@
 //! Calls on the CPU.
 
-use super::args::{Operand, Tensor, dynorm_forward_args};
+use super::args::dynorm_forward_args;
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use crate::place::{self, Place};
+use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
 use crate::tensor::Channels;
-use crate::{Forward, Rows, RowsMut};
-use core::ffi::c_void;
+use crate::{Forward, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
+use core::slice;
 
 /// Does the work on the calling thread. Nothing is allocated, and no lock is taken.
 ///
@@ -18,7 +17,7 @@ use core::ptr::NonNull;
 /// version. Any number of threads may call it at once, on outputs of their own.
 ///
 /// What it cannot see: that the tensors are as large as their shapes say, and that no other thread
-/// writes them or reads y meanwhile.
+/// writes them or reads what is written meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dynorm_status {
     guard(|| {
@@ -83,41 +82,44 @@ pub unsafe extern "C" fn dynorm_forward_part(
 ///
 /// # Safety
 /// For `'a` the tensors must be memory as their shapes say, which nobody else writes, nor reads
-/// where it is the output.
+/// where it is written.
 unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
     let norm = args.norm()?;
     let flags = args.flags()?;
-    let (x, y) = (args.input()?, args.output()?);
-    let (weight, bias) = (args.weight()?, args.bias()?);
-
-    let place =
-        |what, given: &Tensor| Place::new(what, address(given.data), given.element, given.layout);
-    let of_channels = |what, given: &Option<Operand>| {
-        let place = |given: &Operand| {
-            Place::of_channels(what, address(given.data), given.element, args.channels)
-        };
-        given.as_ref().map(place).transpose()
-    };
-    place::check(
-        place("input", &x)?,
-        place("output", &y)?,
-        of_channels("weight", &weight)?,
-        of_channels("bias", &bias)?,
-    )?;
+    let Tensors { x, y, weight, bias, residual, z, statistics } = args.tensors()?;
 
     // SAFETY: the layouts and the addresses were checked; the caller vouches for the memory. In
-    // place `x` and `y` are the same, which a call is made for.
-    let (x, y, weight, bias) = unsafe {
+    // place an input and an output are the same, which a call is made for.
+    let mut call = unsafe {
         let channels =
             |given: Operand| Channels::from_raw(memory(given.data), given.element, args.channels);
-        (
-            Rows::from_raw(memory(x.data), x.element, x.layout),
-            RowsMut::from_raw(memory(y.data), y.element, y.layout),
-            weight.map(channels),
-            bias.map(channels),
-        )
+        let rows = |given: Tensor| Rows::from_raw(memory(given.data), given.element, given.layout);
+        let rows_mut =
+            |given: Tensor| RowsMut::from_raw(memory(given.data), given.element, given.layout);
+        let mut call = match y {
+            Output::Element(y) => norm.forward(rows(x), rows_mut(y)),
+            Output::Quantized(y, scales) => {
+                let y = QuantizedRowsMut::from_raw(memory(y.data), y.element, y.layout);
+                Forward::quantized(norm, rows(x), y, scales.read(args.rows))
+            }
+        };
+        call = call.operands(weight.map(channels), bias.map(channels));
+        call = match residual {
+            None => call,
+            Some(Residual { input, sum: None }) => call.residual(rows_mut(input)),
+            Some(Residual { input, sum: Some(sum) }) => {
+                call.residual_into(rows(input), rows_mut(sum))
+            }
+        };
+        if let Some(z) = z {
+            call = call.gate(rows(z));
+        }
+        if let Some(data) = statistics {
+            let data = memory::<_, RowStatistics>(data.cast_mut());
+            call = call.statistics(slice::from_raw_parts(data.as_ptr(), args.rows));
+        }
+        call.weight_offset(args.weight_offset)
     };
-    let mut call = norm.forward(x, y).operands(weight, bias).weight_offset(args.weight_offset);
     if let Some(isa) = args.isa()? {
         call = call.isa(isa);
     }
@@ -127,11 +129,19 @@ unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
     Ok(call)
 }
 
-fn address(data: *mut c_void) -> u64 {
-    data.addr() as u64
-}
-
-/// A pointer that is NULL only if there are no rows, and so is not used.
-fn memory(data: *mut c_void) -> NonNull<u8> {
-    NonNull::new(data.cast()).unwrap_or(NonNull::dangling())
+impl Scales {
+    /// The scales of `rows` rows as the crate takes them.
+    ///
+    /// # Safety
+    /// They must be memory for as many.
+    unsafe fn read(self, rows: usize) -> forward::Scales {
+        match self {
+            // No address is looked at.
+            Self::Given(_) if rows == 0 => forward::Scales::Given(1.0),
+            // SAFETY: the same contract.
+            Self::Given(data) => forward::Scales::Given(unsafe { data.read() }),
+            Self::GivenPerRow(data) => forward::Scales::GivenPerRow(memory(data), rows),
+            Self::Computed(data) => forward::Scales::Computed(memory(data), rows),
+        }
+    }
 }

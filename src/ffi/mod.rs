@@ -8,24 +8,31 @@
 #![allow(non_camel_case_types, reason = "items have their names in C")]
 
 mod args;
+mod bound;
 mod boundary;
 mod cuda;
 mod enums;
 mod forward;
 mod isa;
 mod refusal;
+mod statistics;
 mod status;
+mod tensors;
 mod version;
 
 pub use args::{dynorm_forward_args, dynorm_norm};
+pub use bound::dynorm_output_bound;
 pub use cuda::{
     dynorm_cuda, dynorm_cuda_close, dynorm_cuda_device_count, dynorm_cuda_forward,
     dynorm_cuda_open_context, dynorm_cuda_open_primary,
 };
-pub use enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa};
+pub use enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_scale};
 pub use forward::{dynorm_forward, dynorm_forward_parallel, dynorm_forward_part};
 pub use isa::{
     dynorm_isa_current, dynorm_isa_is_available, dynorm_isa_name, dynorm_isa_set_current,
+};
+pub use statistics::{
+    dynorm_row_statistics, dynorm_row_statistics_compute, dynorm_row_statistics_merge,
 };
 pub use status::{dynorm_last_error, dynorm_status, dynorm_status_string};
 pub use version::dynorm_version;

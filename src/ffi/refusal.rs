@@ -1,5 +1,6 @@
 //! Why a call from C was refused.
 
+use super::enums::{dynorm_element, dynorm_scale};
 use super::status::dynorm_status::{self, *};
 use crate::Error;
 
@@ -18,6 +19,21 @@ pub(super) enum Refusal {
     Later { what: &'static str },
     #[error("{what} is {given}, which is no {name}")]
     Unknown { what: &'static str, given: u32, name: &'static str },
+    #[error("{what} is {given:?}, which only y can be of")]
+    OutputOnly { what: &'static str, given: dynorm_element },
+    #[error("{what} is NULL; {wanted_by} needs it")]
+    Missing { what: &'static str, wanted_by: &'static str },
+    #[error("{what} is set; {reason}")]
+    Unwanted { what: &'static str, reason: &'static str },
+    #[error(
+        "args.scale_mode is {mode:?} and args.y_element {y_element:?}; outputs of 8 bits need a scale, and others have none"
+    )]
+    Scale { mode: dynorm_scale, y_element: dynorm_element },
+    #[error("args.rows is {rows}; it must be a multiple of args.heads, which is {heads}")]
+    Heads { rows: usize, heads: usize },
+    #[cfg(feature = "cuda")]
+    #[error("{what} is given, which calls on a GPU do not take yet")]
+    CpuOnly { what: &'static str },
     #[error("DYNORM_FLAG_STREAM and DYNORM_FLAG_NO_STREAM exclude each other")]
     Contradiction,
     #[cfg(not(all(feature = "cuda", feature = "rayon")))]
@@ -32,13 +48,20 @@ impl Refusal {
     pub(super) fn status(&self) -> dynorm_status {
         match self {
             Self::Call(error) => of_error(error),
-            Self::Null { .. } => DYNORM_ERROR_NULL,
+            Self::Null { .. } | Self::Missing { .. } => DYNORM_ERROR_NULL,
             Self::Misaligned { .. } => DYNORM_ERROR_ALIGNMENT,
             Self::Size { .. } => DYNORM_ERROR_STRUCT_SIZE,
             Self::Later { .. } => DYNORM_ERROR_UNSUPPORTED,
             #[cfg(not(all(feature = "cuda", feature = "rayon")))]
             Self::Unsupported { .. } => DYNORM_ERROR_UNSUPPORTED,
-            Self::Unknown { .. } | Self::Contradiction => DYNORM_ERROR_VALUE,
+            #[cfg(feature = "cuda")]
+            Self::CpuOnly { .. } => DYNORM_ERROR_UNSUPPORTED,
+            Self::Unknown { .. }
+            | Self::OutputOnly { .. }
+            | Self::Unwanted { .. }
+            | Self::Scale { .. }
+            | Self::Contradiction => DYNORM_ERROR_VALUE,
+            Self::Heads { .. } => DYNORM_ERROR_SHAPE,
             Self::Panic { .. } => DYNORM_ERROR_INTERNAL,
         }
     }

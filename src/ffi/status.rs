@@ -19,13 +19,15 @@ pub enum dynorm_status {
     DYNORM_ERROR_ALIGNMENT = 2,
     /// The field `size` of a struct is not what `sizeof` gives in any known version of the header.
     DYNORM_ERROR_STRUCT_SIZE = 3,
-    /// A number that stands for none of the values of its enum, or flags that exclude each other.
+    /// A number that stands for none of the values of its enum, flags that exclude each other, or
+    /// something that the function, or the type of y, does not go with.
     DYNORM_ERROR_VALUE = 4,
-    /// No channels, a row stride below the channels, or more than memory can hold.
+    /// No channels, a stride that makes rows overlap, rows that are no whole tokens, or more than
+    /// memory can hold.
     DYNORM_ERROR_SHAPE = 5,
     /// A parameter is outside its range.
     DYNORM_ERROR_PARAMETER = 6,
-    /// The output shares memory with something that is read, other than exactly in place.
+    /// What is written shares memory with something else, other than exactly in place.
     DYNORM_ERROR_OVERLAP = 7,
     /// A part whose index is not below the count.
     DYNORM_ERROR_PART = 8,
@@ -78,7 +80,7 @@ impl dynorm_status {
             DYNORM_ERROR_VALUE => c"a value is unknown or contradicts another",
             DYNORM_ERROR_SHAPE => c"a shape is impossible",
             DYNORM_ERROR_PARAMETER => c"a parameter is outside its range",
-            DYNORM_ERROR_OVERLAP => c"the output overlaps what is read",
+            DYNORM_ERROR_OVERLAP => c"what is written overlaps something else",
             DYNORM_ERROR_PART => c"a part does not exist",
             DYNORM_ERROR_ISA => c"the instruction set is missing or unknown",
             DYNORM_ERROR_UNSUPPORTED => c"this build of the library lacks it",

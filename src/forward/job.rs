@@ -1,6 +1,6 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
-use super::{Forward, Residual, Scale, Tensor};
+use super::{Forward, Residual, Scales, Tensor};
 use crate::cpu::{self, Fused, Isa, Job, Operand, OutputType, Places};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
@@ -69,7 +69,7 @@ impl Forward<'_> {
     #[inline]
     fn fused(&self) -> Result<Option<Fused>, Error> {
         // With statistics given the function is compiled for f32 only.
-        let output = self.gate.is_some() || self.scale.is_some() || self.statistics.is_some();
+        let output = self.gate.is_some() || self.scales.is_some() || self.statistics.is_some();
         if self.residual.is_none() && !output {
             return Ok(None);
         }
@@ -92,9 +92,9 @@ impl Forward<'_> {
                 Some(cpu::Residual { x, residual: residual.places, sum })
             }
         };
-        let scale = match self.scale {
+        let scale = match self.scales {
             None => None,
-            Some(scale) => Some(checked_scale(scale, shape.rows)?),
+            Some(scales) => Some(checked_scale(scales, shape.rows)?),
         };
         let behind = cpu::Output {
             places: Places::new(self.y.data, self.y.layout),
@@ -139,17 +139,17 @@ fn one_per_row(what: &'static str, given: usize, rows: usize) -> Result<(), Erro
 }
 
 /// The scales of `rows` rows, if they can be used.
-fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
+fn checked_scale(scales: Scales, rows: usize) -> Result<cpu::Scale, Error> {
     let usable = |scale: f32| {
         let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
         require("scale", scale, usable, "finite and at least 2^-126")
     };
-    Ok(match scale {
-        Scale::Given(scale) => {
+    Ok(match scales {
+        Scales::Given(scale) => {
             usable(scale)?;
             cpu::Scale::Given(scale)
         }
-        Scale::GivenPerRow(scales, len) => {
+        Scales::GivenPerRow(scales, len) => {
             one_per_row("scale", len, rows)?;
             for row in 0..len {
                 // SAFETY: there are `len` of them.
@@ -157,7 +157,7 @@ fn checked_scale(scale: Scale, rows: usize) -> Result<cpu::Scale, Error> {
             }
             cpu::Scale::GivenPerRow(scales)
         }
-        Scale::Computed(scales, len) => {
+        Scales::Computed(scales, len) => {
             one_per_row("scale", len, rows)?;
             cpu::Scale::Computed(scales)
         }

@@ -38,6 +38,24 @@ static inline dynorm_forward_args call_of(dynorm_norm norm, size_t rows, size_t 
   return args;
 }
 
+/* The ways of calling; results have the same bits. */
+typedef enum { SERIAL, PARALLEL, PARTS, WAYS } way;
+
+static inline void run(const dynorm_forward_args *args, way how) {
+  switch (how) {
+    case SERIAL:
+      CHECK_STATUS(dynorm_forward(args), DYNORM_OK);
+      break;
+    case PARALLEL:
+      CHECK_STATUS(dynorm_forward_parallel(args), DYNORM_OK);
+      break;
+    default:
+      for (size_t index = 0; index < 4; index++) {
+        CHECK_STATUS(dynorm_forward_part(args, index, 4), DYNORM_OK);
+      }
+  }
+}
+
 /* Numbers between -2 and 2 that look random, the same in every run. */
 static inline float number(uint32_t *state) {
   *state = *state * 1664525u + 1013904223u;

@@ -1,52 +1,11 @@
-/* Every way in which a call can be wrong: a status, a text that says what, and nothing written. */
-#include "check.h"
+/* Every way in which a plain call can be wrong. */
+#include "refused.h"
 
-enum { ROWS = 4, CHANNELS = 8 };
-
-static float x[ROWS * CHANNELS + 64], y[ROWS * CHANNELS + 64], weight[2 * CHANNELS], bias[2 * CHANNELS];
+/* The size of the struct in the first version of the header. */
+enum { OLDEST = offsetof(dynorm_forward_args, reserved) + sizeof(uint32_t) };
 
 static dynorm_forward_args good(void) {
-  dynorm_forward_args args = call_of(dynorm_rms_norm(1e-5f), ROWS, CHANNELS, x, y);
-  args.weight = weight;
-  args.bias = bias;
-  args.weight_element = args.bias_element = DYNORM_F32;
-  return args;
-}
-
-/* The call is refused in each of its forms, for the reason that `said` is a part of. */
-static void refused(const dynorm_forward_args *args, dynorm_status status, const char *said) {
-  float before[sizeof y / sizeof *y];
-  memcpy(before, y, sizeof y);
-  for (int form = 0; form < 3; form++) {
-    dynorm_status given = form == 0   ? dynorm_forward(args)
-                          : form == 1 ? dynorm_forward_parallel(args)
-                                      : dynorm_forward_part(args, 0, 2);
-    if (given != status || strstr(dynorm_last_error(), said) == NULL) {
-      fprintf(stderr, "\"%s\" (%s) instead of \"%s\" (%s)\n", dynorm_status_string(given),
-              dynorm_last_error(), dynorm_status_string(status), said);
-      exit(1);
-    }
-  }
-  CHECK(memcmp(before, y, sizeof y) == 0);
-}
-
-/* The same for the good call with one thing changed. */
-#define REFUSED(change, status, said) \
-  do {                                \
-    dynorm_forward_args args = good(); \
-    change;                           \
-    refused(&args, status, said);     \
-  } while (0)
-
-#define ACCEPTED(change)                              \
-  do {                                                \
-    dynorm_forward_args args = good();                \
-    change;                                           \
-    CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);   \
-  } while (0)
-
-static float *byte_after(float *data) {
-  return (float *)(void *)((char *)data + 1);
+  return plain_call();
 }
 
 static void pointers(void) {
@@ -66,9 +25,23 @@ static void pointers(void) {
 static void structs(void) {
   REFUSED(args.size = 0, DYNORM_ERROR_STRUCT_SIZE, "args.size is 0");
   REFUSED(args.size -= 1, DYNORM_ERROR_STRUCT_SIZE, "sizeof(dynorm_forward_args)");
+  REFUSED(args.size = OLDEST - 1, DYNORM_ERROR_STRUCT_SIZE, "args.size is");
+  REFUSED(args.size = OLDEST + 1, DYNORM_ERROR_STRUCT_SIZE, "args.size is");
   REFUSED(args.size = SIZE_MAX, DYNORM_ERROR_STRUCT_SIZE, "args.size is");
   REFUSED(args.reserved = 1, DYNORM_ERROR_UNSUPPORTED, "args.reserved is not 0");
+  REFUSED(args.reserved_2 = 1, DYNORM_ERROR_UNSUPPORTED, "args.reserved_2 is not 0");
   REFUSED(args.norm.reserved[1] = 1, DYNORM_ERROR_UNSUPPORTED, "args.norm.reserved is not 0");
+
+  /* What the first version of the header had, and not a byte more. */
+  dynorm_forward_args args = good();
+  args.size = OLDEST;
+  dynorm_forward_args *shorter = malloc(OLDEST);
+  CHECK(shorter != NULL);
+  memcpy(shorter, &args, OLDEST);
+  CHECK_STATUS(dynorm_forward(shorter), DYNORM_OK);
+  shorter->rows = SIZE_MAX;
+  refused(shorter, DYNORM_ERROR_SHAPE, "larger than the address space");
+  free(shorter);
 
   /* What a later version of the header might have. */
   struct {

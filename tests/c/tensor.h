@@ -6,7 +6,7 @@
 #include <math.h>
 
 static inline size_t size_of(dynorm_element element) {
-  return element == DYNORM_F32 ? 4 : 2;
+  return element == DYNORM_F32 ? 4 : element >= DYNORM_I8 ? 1 : 2;
 }
 
 static inline float from_bits(uint32_t bits) {
@@ -22,9 +22,21 @@ static inline float from_f16(uint16_t bits) {
   return bits >> 15 ? -magnitude : magnitude;
 }
 
+static inline double from_f8_e4m3(uint8_t bits) {
+  int exponent = bits >> 3 & 15, fraction = bits & 7;
+  double magnitude = exponent == 0 ? ldexp(fraction, -9) : ldexp(fraction + 8, exponent - 10);
+  return bits >> 7 ? -magnitude : magnitude;
+}
+
 static inline double get(const void *data, dynorm_element element, size_t i) {
   uint16_t half;
   float single;
+  if (element == DYNORM_I8) {
+    return ((const int8_t *)data)[i];
+  }
+  if (element == DYNORM_F8_E4M3) {
+    return from_f8_e4m3(((const uint8_t *)data)[i]);
+  }
   if (element == DYNORM_F32) {
     memcpy(&single, (const char *)data + 4 * i, 4);
     return (double)single;
@@ -51,6 +63,26 @@ static inline void set(void *data, dynorm_element element, size_t i, float value
     half = (uint16_t)((bits >> 16 & 0x8000) | ((bits >> 13 & 0x3ffff) - (112u << 10)));
   }
   memcpy((char *)data + 2 * i, &half, 2);
+}
+
+enum { UNTOUCHED = 0x5a };
+
+/* Memory of exactly the size that a tensor of rows has, so that a checker sees a step beyond. */
+static inline void *tensor(dynorm_element element, size_t rows, size_t channels, size_t stride) {
+  size_t bytes = ((rows - 1) * stride + channels) * size_of(element);
+  void *data = malloc(bytes);
+  CHECK(data != NULL);
+  memset(data, UNTOUCHED, bytes);
+  return data;
+}
+
+static inline void fill(void *data, dynorm_element element, size_t rows, size_t channels, size_t stride,
+                 uint32_t seed) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t i = 0; i < channels; i++) {
+      set(data, element, row * stride + i, number(&seed));
+    }
+  }
 }
 
 /* f of element i of a row. */

@@ -1,44 +1,9 @@
 /* Every function, in every type, called in every way, against the same in double. */
 #include "tensor.h"
 
-enum { ROWS = 3, MOST_CHANNELS = 300, GAP = 5, UNTOUCHED = 0x5a };
+enum { ROWS = 3, MOST_CHANNELS = 300, GAP = 5 };
 
 static const dynorm_element ELEMENTS[] = {DYNORM_F32, DYNORM_F16, DYNORM_BF16};
-
-typedef enum { SERIAL, PARALLEL, PARTS, WAYS } way;
-
-static void run(const dynorm_forward_args *args, way how) {
-  switch (how) {
-    case SERIAL:
-      CHECK_STATUS(dynorm_forward(args), DYNORM_OK);
-      break;
-    case PARALLEL:
-      CHECK_STATUS(dynorm_forward_parallel(args), DYNORM_OK);
-      break;
-    default:
-      for (size_t index = 0; index < 4; index++) {
-        CHECK_STATUS(dynorm_forward_part(args, index, 4), DYNORM_OK);
-      }
-  }
-}
-
-/* Memory of exactly the size that a tensor of rows has, so that a checker sees a step beyond. */
-static void *tensor(dynorm_element element, size_t rows, size_t channels, size_t stride) {
-  size_t bytes = ((rows - 1) * stride + channels) * size_of(element);
-  void *data = malloc(bytes);
-  CHECK(data != NULL);
-  memset(data, UNTOUCHED, bytes);
-  return data;
-}
-
-static void fill(void *data, dynorm_element element, size_t rows, size_t channels, size_t stride,
-                 uint32_t seed) {
-  for (size_t row = 0; row < rows; row++) {
-    for (size_t i = 0; i < channels; i++) {
-      set(data, element, row * stride + i, number(&seed));
-    }
-  }
-}
 
 static void compare(const dynorm_forward_args *args, const void *x, const void *y) {
   for (size_t row = 0; row < args->rows; row++) {

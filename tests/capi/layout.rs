@@ -2,7 +2,7 @@
 
 use super::build::Check;
 use super::build::{Linking, build, scratch, succeed};
-use dynorm::ffi::{dynorm_forward_args, dynorm_norm};
+use dynorm::ffi::{dynorm_forward_args, dynorm_norm, dynorm_row_statistics};
 use std::fmt::Write as _;
 use std::mem::offset_of;
 use std::process::Command;
@@ -39,7 +39,7 @@ macro_rules! describe {
 }
 
 /// Every struct of the header with every field. One that is forgotten shows as padding.
-fn structs() -> [Struct; 2] {
+fn structs() -> [Struct; 3] {
     [
         describe!(dynorm_norm { function, eps, alpha, beta, scale, shift, reserved }),
         describe!(dynorm_forward_args {
@@ -61,7 +61,26 @@ fn structs() -> [Struct; 2] {
             isa,
             flags,
             reserved,
+            residual,
+            residual_sum,
+            residual_row_stride,
+            residual_sum_row_stride,
+            z,
+            z_row_stride,
+            residual_element,
+            z_element,
+            heads,
+            x_token_stride,
+            y_token_stride,
+            residual_token_stride,
+            residual_sum_token_stride,
+            z_token_stride,
+            scales,
+            scale_mode,
+            reserved_2,
+            statistics,
         }),
+        describe!(dynorm_row_statistics { count, mean, mean_low, m2 }),
     ]
 }
 

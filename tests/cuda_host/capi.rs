@@ -228,6 +228,12 @@ fn what_is_refused_has_a_status() {
     assert_eq!(launch(device, &dynorm_forward_args { flags: both, ..good }), DYNORM_ERROR_VALUE);
     assert_eq!(launch(device, &dynorm_forward_args { size: 1, ..good }), DYNORM_ERROR_STRUCT_SIZE);
     assert_eq!(launch(ptr::null_mut(), &good), DYNORM_ERROR_NULL);
+    let summed = dynorm_forward_args { residual: good.y, ..good };
+    assert_eq!(launch(device, &summed), DYNORM_ERROR_UNSUPPORTED);
+    assert_eq!(last_error(), "args.residual is given, which calls on a GPU do not take yet");
+    let quantized =
+        dynorm_forward_args { y_element: MaybeUninit::new(dynorm_element::DYNORM_I8), ..good };
+    assert_eq!(launch(device, &quantized), DYNORM_ERROR_UNSUPPORTED);
 
     emulator.fail("cuLaunchKernelEx", 719);
     emulator.expose(&tensors);

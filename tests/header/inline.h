@@ -28,6 +28,14 @@ static inline dynorm_norm dynorm_derf(float alpha, float shift) {
   return norm;
 }
 
+// The scale that makes `largest` the largest value of a y of `element`, which is DYNORM_I8 or
+// DYNORM_F8_E4M3: `largest` over 127 or 448, at least 2^-126. Of `dynorm_output_bound` it is one for
+// DYNORM_SCALE_GIVEN.
+static inline float dynorm_scale_for(dynorm_element element, float largest) {
+  const float smallest = 1.17549435e-38f, scale = largest / (element == DYNORM_I8 ? 127.0f : 448.0f);
+  return scale > smallest ? scale : smallest;
+}
+
 // A dynorm_forward_args with its size set and all else at 0, which is each field's default.
 static inline dynorm_forward_args dynorm_forward_args_init(void) {
   dynorm_forward_args args;

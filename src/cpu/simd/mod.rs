@@ -37,7 +37,7 @@ fn align_stack() {
     struct Line(core::mem::MaybeUninit<[u8; 64]>);
     let line = Line(core::mem::MaybeUninit::uninit());
     // Something that is aligned and might be used.
-    core::hint::black_box(&line);
+    core::hint::black_box(line.0.as_ptr());
 }
 
 /// Work that is compiled once for each instruction set.

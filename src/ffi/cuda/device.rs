@@ -1,8 +1,9 @@
 //! The functions' work, through the crate's own interface to CUDA.
 
-use super::super::args::{Tensor, dynorm_forward_args, dynorm_norm};
+use super::super::args::{dynorm_forward_args, dynorm_norm};
 use super::super::enums::{dynorm_flag, dynorm_function};
 use super::super::refusal::Refusal;
+use super::super::tensors::{Output, Tensor};
 use super::dynorm_cuda;
 pub(super) use crate::cuda::Device;
 use crate::cuda::{DeviceRows, Forward};
@@ -84,12 +85,16 @@ pub(super) unsafe fn forward(
     let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
     let flags = args.flags()?;
     flags.stream()?;
+    args.check_for_gpu()?;
     let rows = |given: Tensor| {
         let layout = given.layout;
         let address = given.data.addr() as u64;
         DeviceRows::with_stride(address, given.element, layout.rows, layout.channels, layout.stride)
     };
-    let mut call = Forward::new(args.norm()?, rows(args.input()?)?, rows(args.output()?)?)
+    let Output::Element(y) = args.output()? else {
+        return Err(Refusal::CpuOnly { what: "args.y_element of 8 bits" });
+    };
+    let mut call = Forward::new(args.norm()?, rows(args.input()?)?, rows(y)?)
         .weight_offset(args.weight_offset)
         .fast_tanh(flags.has(dynorm_flag::DYNORM_FLAG_FAST_TANH))
         .programmatic(flags.has(dynorm_flag::DYNORM_FLAG_PROGRAMMATIC));

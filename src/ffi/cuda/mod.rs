@@ -7,6 +7,8 @@ mod backend;
 #[cfg(feature = "cuda")]
 #[path = "device.rs"]
 mod backend;
+#[cfg(feature = "cuda")]
+mod cpu_only;
 
 use super::args::dynorm_forward_args;
 use super::boundary::guard;
@@ -91,8 +93,8 @@ pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
 /// Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
 /// device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 /// DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
-/// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. Any number of threads may call
-/// it at once.
+/// DYNORM_ERROR_UNSUPPORTED for a y of 8 bits and for fields behind `reserved` that are not 0, or if
+/// the library was built without CUDA. Any number of threads may call it at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynorm_cuda_forward(
     device: *const dynorm_cuda,
