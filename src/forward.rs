@@ -217,7 +217,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Takes what RMSNorm and LayerNorm need to know of each row from here instead of reading the row
-    /// for it: one element for each row. See [`RowStatistics`].
+    /// for it: one element for each row; with a residual, those of the sum. See [`RowStatistics`].
     ///
     /// ```
     /// use dynorm::{Norm, RowStatistics, RowsMut};

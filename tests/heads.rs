@@ -5,7 +5,7 @@ mod common;
 
 use common::isas;
 use common::random::Random;
-use dynorm::{Error, HeadShape, Norm, Rows, RowsMut};
+use dynorm::{Error, HeadShape, Norm, QuantizedRowsMut, Rows, RowsMut, Scale};
 
 /// A value that no computation gives.
 const POISON: u32 = 0x7fc5_a5a5;
@@ -188,6 +188,29 @@ fn layouts_mix() {
             assert!(bits(&y) == scattered(&transposed, &wanted), "{norm:?}");
         }
     }
+}
+
+/// An output of 8 bits in heads.
+#[test]
+fn quantised_heads() {
+    let shape = HeadShape { tokens: 3, heads: 2, channels: 70, token_stride: 200, head_stride: 90 };
+    let x = Random(1).normals(6 * 70, 0.0, 1.0);
+    let norm = Norm::RmsNorm { eps: 0.0 };
+    let (mut dense, mut scales) = (vec![0_i8; 6 * 70], vec![0.0; 6]);
+    let into = QuantizedRowsMut::new(&mut dense, 6, 70).unwrap();
+    norm.forward_quantized(Rows::new(&x, 6, 70).unwrap(), into, Scale::Computed(&mut scales))
+        .run()
+        .unwrap();
+    let mut y = vec![99_i8; span(&shape)];
+    let into = QuantizedRowsMut::of_heads(&mut y, shape).unwrap();
+    norm.forward_quantized(Rows::new(&x, 6, 70).unwrap(), into, Scale::GivenPerRow(&scales))
+        .run()
+        .unwrap();
+    for row in 0..6 {
+        let at = begin(&shape, row / 2, row % 2);
+        assert_eq!(y[at..at + 70], dense[row * 70..][..70]);
+    }
+    assert_eq!(y[70..90], [99; 20]);
 }
 
 #[test]
