@@ -30,6 +30,9 @@
 //! * [`parts`](Forward::parts) or [`run_part`](Forward::run_part), one call from each of the
 //!   host's own threads with its index and their number, as ggml's threads do.
 //!
+//! [`cpu::lanes`] has the functions on vectors, for kernels of your own that apply them to what
+//! they load or store.
+//!
 //! # What is promised
 //! * Arithmetic is in f32 whatever the element types; each result is rounded once, to nearest
 //!   even, also to bf16, whose NaNs and subnormals are kept.
