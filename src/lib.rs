@@ -37,6 +37,9 @@
 //! in a larger tensor ([`HeadShape`]). A row that several devices have shards of is normalised by its
 //! [`RowStatistics`].
 //!
+//! [`cpu::lanes`] has the functions on vectors, for kernels of your own that apply them to what
+//! they load or store.
+//!
 //! # What is promised
 //! * Arithmetic is in f32 whatever the element types; each result is rounded once, to nearest
 //!   even, also to bf16, whose NaNs and subnormals are kept.

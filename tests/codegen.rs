@@ -24,9 +24,23 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn rustc() -> Command {
+    let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    // rustc makes temporary folders where it works, and a cargo that lists the package meanwhile,
+    // as another test's does, fails when one disappears.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.args(["--edition=2024", "-Copt-level=3", "-Ccodegen-units=1"]);
+    command
+}
+
+/// Where [`library`] builds.
+fn target() -> PathBuf {
+    scratch("codegen")
+}
+
 /// The library in release mode as assembly.
 fn library() -> String {
-    let target = scratch("codegen");
+    let target = target();
     let assembly = target.join("dynorm.s");
     succeed(
         Command::new(env!("CARGO"))
@@ -66,6 +80,76 @@ fn no_intrinsic_is_left_as_a_call() {
     }
 }
 
+/// A crate that uses the library, in release mode as assembly.
+fn other_crate(name: &str, crate_type: &str, source: &Path) -> String {
+    library();
+    let release = target().join("release");
+    let assembly = scratch(name);
+    succeed(
+        rustc()
+            .arg(format!("--crate-type={crate_type}"))
+            .arg("--extern")
+            .arg(format!("dynorm={}", release.join("libdynorm.rlib").display()))
+            .arg("-L")
+            .arg(format!("dependency={}", release.join("deps").display()))
+            .arg(format!("--emit=asm={}", assembly.display()))
+            .arg(source),
+    );
+    fs::read_to_string(assembly).unwrap()
+}
+
+#[test]
+fn nor_in_kernels_of_another_crate() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/matvec/main.rs");
+    let assembly = other_crate("matvec.s", "bin", &source);
+    let left = intrinsics_left(&assembly);
+    assert!(left.is_empty(), "{} mentions of intrinsics, first: {:?}", left.len(), left.first());
+
+    // Products, and the functions between them: the table of tanh, the estimate of the root.
+    for (mnemonic, operand) in [
+        ("vfmadd", "%ymm"),
+        ("vfmadd", "%zmm"),
+        ("vrsqrtps", "%ymm"),
+        ("vrsqrt14ps", "%zmm"),
+        ("vpermt2ps", "%zmm"),
+        ("mulps", "%xmm"),
+    ] {
+        assert!(has(&assembly, mnemonic, operand), "no {mnemonic} of {operand}");
+    }
+}
+
+#[test]
+fn whole_vectors_are_stored_without_a_mask() {
+    // A store with a mask is many times slower on some processors, and the mask of a whole vector
+    // goes only where the compiler sees its bits from another crate too.
+    const DOUBLE: &str = "
+        use dynorm::{Error, Isa, cpu::lanes::{Kernel, Lanes, run}};
+        struct Double<'a>(&'a mut [f32]);
+        impl Kernel for Double<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<L: Lanes>(self, lanes: L) {
+                for part in self.0.chunks_exact_mut(L::COUNT) {
+                    let x = lanes.load(part);
+                    lanes.store(lanes.add(x, x), part);
+                }
+            }
+        }
+        pub fn double(isa: Isa, x: &mut [f32]) -> Result<(), Error> {
+            run(isa, Double(x))
+        }
+    ";
+    let source = scratch("double.rs");
+    fs::write(&source, DOUBLE).unwrap();
+    let assembly = other_crate("double.s", "lib", &source);
+    for operand in ["%ymm", "%zmm", "%xmm"] {
+        assert!(has(&assembly, "vaddps", operand) || has(&assembly, "addps", operand), "{operand}");
+    }
+    for masked in ["vmaskmov", "{%k"] {
+        assert!(!assembly.contains(masked), "{masked}");
+    }
+}
+
 #[test]
 fn an_intrinsic_left_as_a_call_would_be_found() {
     // A function that is not inlined between the one with the feature and the intrinsic.
@@ -85,11 +169,8 @@ fn an_intrinsic_left_as_a_call_would_be_found() {
     for mangling in [None, Some("-Csymbol-mangling-version=v0")] {
         let assembly = scratch("probe.s");
         succeed(
-            Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-                // rustc makes temporary folders where it works, and a cargo that lists the
-                // package meanwhile, as the other test's does, fails when one disappears.
-                .current_dir(env!("CARGO_TARGET_TMPDIR"))
-                .args(["--crate-type=lib", "--edition=2024", "-Copt-level=3", "-Ccodegen-units=1"])
+            rustc()
+                .arg("--crate-type=lib")
                 .args(mangling)
                 .arg(format!("--emit=asm={}", assembly.display()))
                 .arg(&source),

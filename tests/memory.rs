@@ -8,6 +8,7 @@ use common::random::Random;
 use common::tensor::Sample;
 use common::{isas, lengths};
 use core::{ptr, slice};
+use dynorm::cpu::lanes::{self, Kernel, Lanes};
 use dynorm::{Isa, Norm, QuantizedRowsMut, Rows, RowsMut, Scale, bf16, cpu, f16};
 
 /// Memory with a page on either side that may not be accessed.
@@ -181,6 +182,42 @@ fn copy_keeps_inside_its_slices() {
             target.fill(f32::POISON);
             cpu::copy(source, target, stream).unwrap();
             assert_eq!(source, target);
+        }
+    }
+}
+
+/// Loads every vector of a slice, and stores it where it was.
+struct LoadAndStore<'a, T>(&'a mut [T]);
+
+impl<T: Sample> Kernel for LoadAndStore<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        for part in self.0.chunks_mut(L::COUNT) {
+            lanes.store(lanes.load(part), part);
+        }
+    }
+}
+
+#[test]
+fn vectors_keep_inside_their_slices() {
+    fn check<T: Sample>(memory: &mut Fenced, length: usize, at_end: bool) {
+        for isa in isas() {
+            let slice = memory.slice::<T>(length, at_end);
+            slice.iter_mut().enumerate().for_each(|(i, v)| *v = T::round(i as f32));
+            lanes::run(isa, LoadAndStore(slice)).unwrap();
+            for (i, v) in slice.iter().enumerate() {
+                assert_eq!(v.bits(), T::round(i as f32).bits(), "{isa:?} {length} {i}");
+            }
+        }
+    }
+    let mut memory = Fenced::new(256);
+    for length in 0..=50 {
+        for at_end in [true, false] {
+            check::<f32>(&mut memory, length, at_end);
+            check::<f16>(&mut memory, length, at_end);
+            check::<bf16>(&mut memory, length, at_end);
         }
     }
 }

@@ -11,6 +11,7 @@ mod fused;
 mod isa;
 mod job;
 mod known;
+pub mod lanes;
 mod layer_norm;
 mod math;
 mod operands;

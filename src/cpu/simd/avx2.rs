@@ -244,7 +244,9 @@ unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: [__m256i; 4]) {
 #[inline(always)]
 fn mask(n: usize) -> __m256i {
     debug_assert!(n <= 8);
-    static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // No static: other crates, whose kernels this is inlined into, would not see its values, and
+    // could not leave out the mask of a whole vector.
+    const WINDOW: &[i32; 16] = &[-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: `8 - n` is at most 8, so that 8 values follow it. Features: the module's head.
     unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(8 - n).cast()) }
 }
