@@ -144,3 +144,15 @@ impl<Y: Output> Kernel for Store<Y> {
         }
     }
 }
+
+/// Makes streamed stores visible to other threads before what follows.
+pub(crate) struct Fence;
+
+impl Kernel for Fence {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        s.fence_streams();
+    }
+}

@@ -6,7 +6,7 @@
 //! comes after it, the function writes f32 to a scratch piece.
 
 use super::dispatch::enter;
-use super::finish::{Gate, Largest, Store};
+use super::finish::{Fence, Gate, Largest, Store};
 use super::isa::Isa;
 use super::job::{Job, Places};
 use super::residual::Add;
@@ -113,6 +113,10 @@ impl Fused {
                 }
             }
             row += count;
+        }
+        if self.output.is_some_and(|output| output.stream) {
+            // SAFETY: the processor has the job's instruction set.
+            unsafe { enter(job.isa, Fence) };
         }
     }
 
