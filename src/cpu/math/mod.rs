@@ -8,7 +8,7 @@
 //! piecewise polynomials of degree 4 ([`pieces`]); elsewhere they are made from `exp`.
 //!
 //! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as
-//! normal ones, and no result is above 1 in magnitude. An error bound "in ulp" is the largest
+//! normal ones, and no result but silu's is above 1 in magnitude. An error bound "in ulp" is the largest
 //! distance from the exact value that a run over every f32 found, in units of the spacing of
 //! f32 at that value; `tests.rs` has these runs.
 //!

@@ -14,8 +14,8 @@ const SMALL: f32 = -130.0;
 /// What numerator and denominator of the sigmoid are scaled with, so that `exp` does not overflow.
 const SHIFT: f32 = -64.0;
 
-/// `z * sigmoid(z)` in f32, within 2.5 ulp from -87 on, below it within 1e-43; at -infinity it
-/// has its limit -0.
+/// `z * sigmoid(z)`: over every f32 from -87 on within 2.87 ulp, below that within 1e-43; at
+/// -infinity it has its limit -0.
 #[inline(always)]
 pub(crate) fn silu<S: Simd, const U: usize>(s: S, mut z: [S::F; U]) -> [S::F; U] {
     let mut n = z;
