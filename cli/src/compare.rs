@@ -15,14 +15,8 @@ use std::{fs, path::PathBuf};
 /// What is compared, and how the outcome is shown.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Activations: a .npy file of shape (…, channels), or a .safetensors file. Default: the
-    /// inputs of five RMSNorms of SmolLM2-135M-Instruct, which are part of the program
-    #[arg(long, value_name = "FILE")]
-    input: Option<PathBuf>,
-    /// A tensor of a .safetensors file; may be repeated. Default: all called *.input (each with
-    /// its weight *.weight), or else all of two or more dimensions
-    #[arg(long, value_name = "NAME")]
-    tensor: Vec<String>,
+    #[command(flatten)]
+    source: load::Source,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -70,7 +64,7 @@ fn isa(name: &str) -> Result<Isa> {
 
 /// Runs the comparison and shows it; whether every check held.
 pub fn run(args: &Args) -> Result<bool> {
-    let activations = load::load(args.input.as_deref(), &args.tensor)?;
+    let activations = args.source.load()?;
     let norms = if args.functions.is_empty() { &Norm::DEFAULTS[..] } else { &args.functions };
     let results = compare(args, norms, &activations)?;
     if let Some(path) = &args.report {

@@ -10,17 +10,13 @@ use anyhow::Result;
 use dynorm::{
     F8E4M3, Isa, Norm, Quantized, QuantizedRowsMut, QuantizedType, Rows, Scale, bf16, reference,
 };
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 /// What is quantised.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Activations, as for `compare`. Default: those that are part of the program
-    #[arg(long, value_name = "FILE")]
-    input: Option<PathBuf>,
-    /// A tensor of a .safetensors file; may be repeated, as for `compare`
-    #[arg(long, value_name = "NAME")]
-    tensor: Vec<String>,
+    #[command(flatten)]
+    source: load::Source,
     /// Measure for a moment only: shows that everything runs, the speeds mean little
     #[arg(long)]
     quick: bool,
@@ -50,7 +46,7 @@ struct Found {
 
 /// Does it all; `true` if every result is right.
 pub fn run(args: &Args) -> Result<bool> {
-    let activations = load::load(args.input.as_deref(), &args.tensor)?;
+    let activations = args.source.load()?;
     let isa = Isa::current()?;
     println!("activations: {}", activations.source);
     println!("isa: {}, one thread, bf16 in; each layer with its weight\n", isa.name());

@@ -4,7 +4,10 @@ mod npy;
 mod safetensors;
 
 use anyhow::{Context, Result, bail, ensure};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The activations that `compare` uses unless it is given others; see `data/README.md`.
 const SHIPPED: &[u8] = include_bytes!("../../data/smollm2_rmsnorm_inputs.safetensors");
@@ -60,9 +63,29 @@ struct Tensor {
     values: Vec<f32>,
 }
 
+/// Where activations come from.
+#[derive(clap::Args)]
+pub struct Source {
+    /// Activations: a .npy file of shape (…, channels), or a .safetensors file. Default: the
+    /// inputs of five RMSNorms of SmolLM2-135M-Instruct, which are part of the program
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// A tensor of a .safetensors file; may be repeated. Default: all called *.input (each with
+    /// its weight *.weight), or else all of two or more dimensions
+    #[arg(long, value_name = "NAME")]
+    tensor: Vec<String>,
+}
+
+impl Source {
+    /// Reads them.
+    pub fn load(&self) -> Result<Activations> {
+        load(self.input.as_deref(), &self.tensor)
+    }
+}
+
 /// Reads `input`, or the shipped file; of a `.safetensors` file, the tensors called `names` if
 /// any are.
-pub fn load(input: Option<&Path>, names: &[String]) -> Result<Activations> {
+fn load(input: Option<&Path>, names: &[String]) -> Result<Activations> {
     let Some(path) = input else {
         return from_safetensors(SHIPPED, names, SHIPPED_NAME.to_owned());
     };
