@@ -2,10 +2,11 @@
 
 mod job;
 
-use crate::cpu::{self, Isa, OutputType};
+use crate::cpu::{self, Isa};
 use crate::tensor::{Channels, Layout};
 use crate::{
-    Element, ElementType, Error, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, Scale,
+    Element, ElementType, Error, Norm, QuantizedRowsMut, QuantizedType, RowStatistics, Rows,
+    RowsMut, Scale,
 };
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -41,10 +42,9 @@ pub struct Forward<'a> {
     norm: Norm,
     /// The input; in place, it is where the output is.
     x: Tensor<ElementType>,
-    y: Tensor<OutputType>,
+    y: Tensor<Form>,
     residual: Option<Residual>,
     gate: Option<Tensor<ElementType>>,
-    scales: Option<Scales>,
     weight: Option<Channels<'a>>,
     bias: Option<Channels<'a>>,
     weight_offset: f32,
@@ -68,6 +68,13 @@ struct Residual {
     /// `None` if it is where the sum goes.
     input: Option<Tensor<ElementType>>,
     sum: Tensor<ElementType>,
+}
+
+/// What results are rounded to.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Element(ElementType),
+    Quantized(QuantizedType, Scales),
 }
 
 /// The scales of a quantised output by address, and how many there are. Computed ones need not hold
@@ -120,7 +127,7 @@ impl<'a> Forward<'a> {
     #[inline]
     pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
         let x = output(xy);
-        let element = OutputType::Element(x.element);
+        let element = Form::Element(x.element);
         Self::over(norm, x, Tensor { data: x.data, element, layout: x.layout })
     }
 
@@ -132,21 +139,19 @@ impl<'a> Forward<'a> {
         y: QuantizedRowsMut<'a>,
         scales: Scales,
     ) -> Self {
-        let element = OutputType::Quantized(y.element);
-        let y = Tensor { data: y.data, element, layout: y.layout };
-        Self { scales: Some(scales), ..Self::over(norm, input(x), y) }
+        let element = Form::Quantized(y.element, scales);
+        Self::over(norm, input(x), Tensor { data: y.data, element, layout: y.layout })
     }
 
     /// With nothing but input and output.
     #[inline]
-    fn over(norm: Norm, x: Tensor<ElementType>, y: Tensor<OutputType>) -> Self {
+    fn over(norm: Norm, x: Tensor<ElementType>, y: Tensor<Form>) -> Self {
         Self {
             norm,
             x,
             y,
             residual: None,
             gate: None,
-            scales: None,
             weight: None,
             bias: None,
             weight_offset: 0.0,

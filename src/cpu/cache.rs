@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// Sizes of the data caches that one core sees, in bytes; 0 where unknown or absent.
 ///
 /// ```

@@ -1,5 +1,6 @@
 //! What happens to f32 results on their way from the scratch piece to the output.
 
+use super::cache::LINE;
 use super::math::silu;
 use super::simd::{
     Kernel, Simd,
@@ -102,9 +103,6 @@ pub(crate) struct Store<Y> {
     pub(crate) stream: bool,
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
 impl<Y: Output> Kernel for Store<Y> {
     type Output = ();
 
@@ -112,7 +110,7 @@ impl<Y: Output> Kernel for Store<Y> {
     fn run<S: Simd>(self, s: S) {
         let Self { values, y, channels, factor, stream } = self;
         let stream = stream && y.addr().is_multiple_of(LINE);
-        // Infinity stays infinity, by which an output of 8 bits tells it from what is too large.
+        // A product with 1 changes nothing.
         let factor = s.splat(factor.unwrap_or(1.0));
         let mut i = 0;
         while channels - i >= UNROLL * S::LANES {

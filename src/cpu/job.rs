@@ -82,6 +82,13 @@ impl Places {
     }
 }
 
+/// A tensor of the whole call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) places: Places,
+    pub(crate) element: ElementType,
+}
+
 /// A piece of work: `rows` rows of `channels` channels.
 ///
 /// Whoever makes one vouches that `x` and `y` are valid for the rows that it describes, the

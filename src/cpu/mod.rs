@@ -15,6 +15,7 @@ pub mod lanes;
 mod layer_norm;
 mod math;
 mod operands;
+mod piece;
 mod pipeline;
 mod residual;
 mod rms_norm;
@@ -28,8 +29,10 @@ pub use cache::{CacheSizes, cache_sizes};
 pub use copy::copy;
 pub use isa::Isa;
 
-pub(crate) use fused::{Fused, Output, OutputType, Residual, Scale, Tensor};
-pub(crate) use job::{Job, Operand, Places};
+pub(crate) use fused::Fused;
+pub(crate) use job::{Job, Operand, Places, Tensor};
+pub(crate) use piece::{Form, Output, Scale};
+pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;
 #[cfg(feature = "rayon")]
 pub(crate) use threads::run_parallel;

@@ -1,5 +1,6 @@
 //! The sentence that every kernel is: load → (row statistic) → function → affine → store.
 
+use super::cache::LINE;
 use super::job::{Job, Operand};
 use super::simd::{Kernel, Simd, element::Storage};
 use crate::{ElementType, RowStatistics};
@@ -68,8 +69,6 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
 
 /// Vectors in flight in the write pass.
 const UNROLL: usize = 4;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 /// How far ahead of itself an element-wise function fetches its input, in bytes.
 const PREFETCH: usize = 32 << 10;
 /// Bytes of a row from which on its successors are fetched into the second level of the caches: the

@@ -1,19 +1,73 @@
 //! `sum = x + residual`, in f32 and rounded once.
 
+use super::cache::LINE;
+use super::dispatch::enter;
+use super::job::{Job, Places, Tensor};
 use super::simd::{Kernel, Simd, element::Storage};
+use crate::ElementType;
+use half::{bf16, f16};
 
-/// Adds `channels` elements. `sum` may be `x` or `residual`.
-pub(crate) struct Add<X, R> {
-    pub(crate) x: *const X,
-    pub(crate) residual: *const R,
-    pub(crate) sum: *mut R,
-    pub(crate) channels: usize,
-    /// Elements from what is added to what is fetched, or 0.
-    pub(crate) ahead: usize,
+/// `sum = x + residual`, of which the function is taken. `residual` and `sum` have one type, and may
+/// be the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residual {
+    pub(crate) x: Tensor,
+    pub(crate) residual: Places,
+    pub(crate) sum: Tensor,
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
+impl Residual {
+    /// Adds row `row` of `job`.
+    ///
+    /// # Safety
+    /// `job` must keep [`Job`]'s promises.
+    pub(crate) unsafe fn add(&self, job: &Job, row: usize) {
+        use ElementType::{Bf16, F16, F32};
+        // SAFETY: the same contract.
+        unsafe {
+            let run = match (self.x.element, self.sum.element) {
+                (F32, F32) => add::<f32, f32>,
+                (F32, F16) => add::<f32, f16>,
+                (F32, Bf16) => add::<f32, bf16>,
+                (F16, F32) => add::<f16, f32>,
+                (F16, F16) => add::<f16, f16>,
+                (F16, Bf16) => add::<f16, bf16>,
+                (Bf16, F32) => add::<bf16, f32>,
+                (Bf16, F16) => add::<bf16, f16>,
+                (Bf16, Bf16) => add::<bf16, bf16>,
+            };
+            run(self, job, row);
+        }
+    }
+}
+
+/// # Safety
+/// As [`Residual::add`]; `X` and `R` must be the types of `x` and `sum`.
+unsafe fn add<X: Storage, R: Storage>(tensors: &Residual, job: &Job, row: usize) {
+    let (row, channel) = (job.first.0 + row, job.first.1);
+    // SAFETY: the caller vouches for the row and `isa`.
+    unsafe {
+        let x = tensors.x.places.at::<X>(row, channel);
+        let residual = tensors.residual.at::<R>(row, channel);
+        let sum = tensors.sum.places.at::<R>(row, channel);
+        // The next row, or what comes after some of it.
+        let ahead = if job.fetch { tensors.x.places.stride.min(FETCH / size_of::<X>()) } else { 0 };
+        enter(job.isa, Add { x, residual, sum, channels: job.channels, ahead });
+    }
+}
+
+/// How far ahead of itself a residual is fetched, at most, in bytes.
+const FETCH: usize = 16 << 10;
+
+/// Adds `channels` elements. `sum` may be `x` or `residual`.
+struct Add<X, R> {
+    x: *const X,
+    residual: *const R,
+    sum: *mut R,
+    channels: usize,
+    /// Elements from what is added to what is fetched, or 0.
+    ahead: usize,
+}
 
 impl<X: Storage, R: Storage> Kernel for Add<X, R> {
     type Output = ();

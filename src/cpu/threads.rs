@@ -1,6 +1,6 @@
 //! Who does the work: the calling thread, rayon's, or the host's own.
 
-use super::cache::cache_sizes;
+use super::cache::{LINE, cache_sizes};
 use super::dispatch;
 use super::fused::Fused;
 use super::job::Job;
@@ -14,8 +14,8 @@ use crate::Norm;
 ///
 /// `cargo bench --bench stream` on a Zen 4 with 32 MiB, rows of 768 channels in f32, plain time over
 /// streamed time: rows at cache lines, from 32 MiB on 1.3 to 1.6 (RMSNorm, LayerNorm), 1.0 to 1.1
-/// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic; with weights 1.0); rows 16 bytes
-/// behind one, 0.7 to 1.0 (RMSNorm, LayerNorm).
+/// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic); rows 16 bytes behind one, 0.7 to 1.0
+/// (RMSNorm, LayerNorm).
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     if job.rows == 0 {
         // Its channels and its stride may be more than memory can hold.
@@ -38,14 +38,12 @@ fn is_large(bytes: usize) -> bool {
     last_level > 0 && bytes > last_level
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
 /// Bytes of a row of output from which on its ends do not matter.
 const LONG_ROW: usize = 4096;
 
 /// Whether nothing depends on rows.
 fn is_elementwise(norm: Norm, job: &Job) -> bool {
-    norm.is_elementwise() && job.fused.is_none_or(Fused::is_elementwise)
+    norm.is_elementwise() && !job.fused.is_some_and(Fused::needs_rows)
 }
 
 /// Does all of `job` on the calling thread.

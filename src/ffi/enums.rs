@@ -1,7 +1,6 @@
 //! The enums of the header, and what their numbers mean here.
 
 use super::refusal::Refusal;
-use crate::cpu::OutputType;
 use crate::{ElementType, Isa, QuantizedType};
 use core::mem::MaybeUninit;
 
@@ -162,6 +161,12 @@ pub(super) fn known<E: Enum>(what: &'static str, raw: MaybeUninit<E>) -> Result<
     let given = number(raw);
     let found = E::ALL.iter().copied().find(|value| value.number() == given);
     found.ok_or(Refusal::Unknown { what, given, name: E::NAME })
+}
+
+/// The type of an output, of 8 bits or not.
+pub(super) enum OutputType {
+    Element(ElementType),
+    Quantized(QuantizedType),
 }
 
 impl dynorm_element {

@@ -1,10 +1,9 @@
 //! The tensors that a call's struct describes, and whether they may be used together.
 
 use super::args::dynorm_forward_args;
-use super::enums::{dynorm_element, dynorm_scale, element, known};
+use super::enums::{OutputType, dynorm_element, dynorm_scale, element, known};
 use super::refusal::Refusal;
 use super::statistics::dynorm_row_statistics;
-use crate::cpu::OutputType;
 use crate::place::{self, Access, Place};
 use crate::tensor::Layout;
 use crate::{ElementType, Error, HeadShape, QuantizedType};

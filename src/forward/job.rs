@@ -1,7 +1,7 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
-use super::{Forward, Residual, Scales, Tensor};
-use crate::cpu::{self, Fused, Isa, Job, Operand, OutputType, Places};
+use super::{Form, Forward, Residual, Scales, Tensor};
+use crate::cpu::{self, Fused, Isa, Job, Operand, Places};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
 use crate::{ElementType, Error, RowStatistics};
@@ -23,9 +23,9 @@ impl Forward<'_> {
             }
         };
         let (y_element, y_size) = match self.y.element {
-            OutputType::Element(element) => (element, element.size()),
+            Form::Element(element) => (element, element.size()),
             // The function gives f32, which are quantised then.
-            OutputType::Quantized(_) => (ElementType::F32, 1),
+            Form::Quantized(..) => (ElementType::F32, 1),
         };
         let fused = self.fused()?;
         let sum = self.residual.map_or(self.x, |residual| residual.sum);
@@ -69,7 +69,8 @@ impl Forward<'_> {
     #[inline]
     fn fused(&self) -> Result<Option<Fused>, Error> {
         // With statistics given the function is compiled for f32 only.
-        let output = self.gate.is_some() || self.scales.is_some() || self.statistics.is_some();
+        let quantized = matches!(self.y.element, Form::Quantized(..));
+        let output = self.gate.is_some() || quantized || self.statistics.is_some();
         if self.residual.is_none() && !output {
             return Ok(None);
         }
@@ -92,16 +93,14 @@ impl Forward<'_> {
                 Some(cpu::Residual { x, residual: residual.places, sum })
             }
         };
-        let scale = match self.scales {
-            None => None,
-            Some(scales) => Some(checked_scale(scales, shape.rows)?),
+        let form = match self.y.element {
+            Form::Element(element) => cpu::Form::Element(element),
+            Form::Quantized(element, scales) => {
+                cpu::Form::Quantized(element, checked_scale(scales, shape.rows)?)
+            }
         };
-        let behind = cpu::Output {
-            places: Places::new(self.y.data, self.y.layout),
-            element: self.y.element,
-            scale,
-            stream: false,
-        };
+        let behind =
+            cpu::Output { places: Places::new(self.y.data, self.y.layout), form, stream: false };
         Ok(Some(Fused {
             residual,
             gate: self.gate.map(|z| tensor("gate", z)).transpose()?,

@@ -29,7 +29,7 @@ pub(crate) mod portable;
 
 /// Aligns the stack of the function that it is inlined into to a cache line. Where a kernel has more
 /// vectors than registers, those on the stack would otherwise lie across two lines or not, as the
-/// caller's stack happens to stand: LayerNorm took 18 or 28 microseconds for the same work.
+/// caller's stack happens to stand, and the same call would take one of several times.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn align_stack() {

@@ -1,0 +1,137 @@
+//! A piece of a row on its way from the function's f32 results to the output.
+
+use super::dispatch::enter;
+use super::finish::{Gate, Largest, Store};
+use super::isa::Isa;
+use super::job::{Job, Places, Tensor};
+use crate::{ElementType, F8E4M3, QuantizedType};
+use core::ptr::NonNull;
+use half::{bf16, f16};
+
+/// The output behind the scratch piece.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) places: Places,
+    pub(crate) form: Form,
+    /// Whether it is written past the caches.
+    pub(crate) stream: bool,
+}
+
+/// What results are rounded to, after a product with the reciprocal of their scale if they have one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    Element(ElementType),
+    Quantized(QuantizedType, Scale),
+}
+
+/// Scales of a quantised output; addresses of one for each row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scale {
+    Given(f32),
+    GivenPerRow(NonNull<f32>),
+    Computed(NonNull<f32>),
+}
+
+/// A piece of a row whose results are in the scratch piece.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece {
+    isa: Isa,
+    /// Row and channel of the whole call that it begins with.
+    row: usize,
+    channel: usize,
+    values: NonNull<f32>,
+    channels: usize,
+}
+
+impl Piece {
+    /// The piece of `job` from row and channel `at` on.
+    pub(crate) fn new(
+        job: &Job,
+        at: (usize, usize),
+        values: NonNull<f32>,
+        channels: usize,
+    ) -> Self {
+        let (row, channel) = (job.first.0 + at.0, job.first.1 + at.1);
+        Self { isa: job.isa, row, channel, values, channels }
+    }
+
+    /// The largest magnitude among `largest` and the piece's.
+    pub(crate) fn largest(&self, largest: f32) -> f32 {
+        let Self { isa, values, channels, .. } = *self;
+        // SAFETY: whoever has made the piece vouches for its results, and for `isa`.
+        unsafe { enter(isa, Largest { values: values.as_ptr(), channels, largest }) }
+    }
+
+    /// Multiplies the results by `silu(z)`.
+    ///
+    /// # Safety
+    /// They must be in the scratch piece, and `z` must have the piece's row.
+    pub(crate) unsafe fn gate(&self, z: &Tensor) {
+        let Self { isa, row, channel, values, channels } = *self;
+        // SAFETY: the caller vouches for the row, the piece's maker for `isa`.
+        unsafe {
+            macro_rules! gate {
+                ($ty:ty) => {{
+                    let z = z.places.at::<$ty>(row, channel);
+                    enter(isa, Gate { z, values: values.as_ptr(), channels })
+                }};
+            }
+            match z.element {
+                ElementType::F32 => gate!(f32),
+                ElementType::F16 => gate!(f16),
+                ElementType::Bf16 => gate!(bf16),
+            }
+        }
+    }
+}
+
+impl Output {
+    /// What the results of a piece's row are multiplied with, if anything; `largest` gives the largest
+    /// of them, which a computed scale needs.
+    ///
+    /// # Safety
+    /// The piece must be one of the call's.
+    pub(crate) unsafe fn factor(
+        &self,
+        piece: &Piece,
+        largest: impl FnOnce() -> f32,
+    ) -> Option<f32> {
+        let Form::Quantized(element, scale) = self.form else { return None };
+        // SAFETY: there is a scale for each row.
+        let scale = unsafe {
+            match scale {
+                Scale::Given(scale) => scale,
+                Scale::GivenPerRow(scales) => scales.add(piece.row).read(),
+                Scale::Computed(scales) => {
+                    let scale = element.scale_for(largest().min(f32::MAX));
+                    scales.add(piece.row).write(scale);
+                    scale
+                }
+            }
+        };
+        Some(1.0 / scale)
+    }
+
+    /// # Safety
+    /// The piece's results must be in the scratch piece.
+    pub(crate) unsafe fn store(&self, piece: &Piece, factor: Option<f32>) {
+        let Piece { isa, row, channel, values, channels } = *piece;
+        let (values, stream) = (values.as_ptr().cast_const(), self.stream);
+        // SAFETY: the job's maker vouches for the row, and for `isa`.
+        unsafe {
+            macro_rules! store {
+                ($ty:ty) => {{
+                    let y = self.places.at::<$ty>(row, channel);
+                    enter(isa, Store { values, y, channels, factor, stream })
+                }};
+            }
+            match self.form {
+                Form::Element(ElementType::F32) => store!(f32),
+                Form::Element(ElementType::F16) => store!(f16),
+                Form::Element(ElementType::Bf16) => store!(bf16),
+                Form::Quantized(QuantizedType::I8, _) => store!(i8),
+                Form::Quantized(QuantizedType::F8E4M3, _) => store!(F8E4M3),
+            }
+        }
+    }
+}
