@@ -276,10 +276,24 @@ impl<'a> Forward<'a> {
         self
     }
 
+    /// Instruction set and streaming, if they are chosen.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn options(mut self, isa: Option<Isa>, stream: Option<bool>) -> Self {
+        (self.isa, self.stream) = (isa, stream);
+        self
+    }
+
     /// Weight and bias, of types that are known at run time.
     #[cfg(feature = "capi")]
-    pub(crate) fn operands(self, weight: Option<Channels<'a>>, bias: Option<Channels<'a>>) -> Self {
-        Self { weight, bias, ..self }
+    #[inline]
+    pub(crate) fn operands(
+        mut self,
+        weight: Option<Channels<'a>>,
+        bias: Option<Channels<'a>>,
+    ) -> Self {
+        (self.weight, self.bias) = (weight, bias);
+        self
     }
 
     /// Adds `offset` to every weight, in f32: 1 for models that store `weight - 1` (Gemma).

@@ -91,6 +91,9 @@ impl Output {
     ///
     /// # Safety
     /// The piece must be one of the call's.
+    // Inlined into a loop over rows, the compiler looks at the scale ahead of the loop, also where
+    // there is none. No harm comes of that, but valgrind reports it to every user.
+    #[inline(never)]
     pub(crate) unsafe fn factor(
         &self,
         piece: &Piece,

@@ -4,7 +4,7 @@ use super::args::dynorm_forward_args;
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
+use super::tensors::{Operand, Output, Plain, Residual, Scales, Tensor, Tensors, memory};
 use crate::tensor::Channels;
 use crate::{Forward, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
 use core::mem::MaybeUninit;
@@ -25,7 +25,7 @@ pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dyn
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
         // SAFETY: as above.
-        Ok(unsafe { call(args) }?.run()?)
+        unsafe { with_call(args, |call| Ok(call.run()?)) }
     })
 }
 
@@ -43,15 +43,17 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let run = |call: &mut Forward| {
+            #[cfg(feature = "rayon")]
+            return Ok(call.run_parallel()?);
+            #[cfg(not(feature = "rayon"))]
+            {
+                let _ = call;
+                Err(Refusal::Unsupported { feature: "rayon" })
+            }
+        };
         // SAFETY: as above.
-        let mut call = unsafe { call(args) }?;
-        #[cfg(feature = "rayon")]
-        return Ok(call.run_parallel()?);
-        #[cfg(not(feature = "rayon"))]
-        {
-            let _ = &mut call;
-            Err(Refusal::Unsupported { feature: "rayon" })
-        }
+        unsafe { with_call(args, run) }
     })
 }
 
@@ -74,28 +76,48 @@ pub unsafe extern "C" fn dynorm_forward_part(
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
         // SAFETY: as above; each part is done once, by one thread.
-        Ok(unsafe { call(args)?.run_part(index, count) }?)
+        unsafe { with_call(args, |call| Ok(call.run_part(index, count)?)) }
     })
 }
 
-/// The call that `args` describe, with everything checked that only C can get wrong.
+/// Has `run` run the call that `args` describe, with everything checked that only C can get wrong.
 ///
 /// # Safety
-/// For `'a` the tensors must be memory as their shapes say, which nobody else writes, nor reads
-/// where it is written.
-unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
-    let norm = args.norm()?;
-    let flags = args.flags()?;
-    let Tensors { x, y, weight, bias, residual, z, statistics } = args.tensors()?;
+/// The tensors must be memory as their shapes say, which nobody else writes, nor reads where it is
+/// written.
+#[inline]
+unsafe fn with_call(
+    args: &dynorm_forward_args,
+    run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    if args.is_plain() {
+        // A small call feels every copy of what describes it, so that it is made in one go.
+        let norm = args.norm()?;
+        let Plain { x, y, weight, bias } = args.plain_tensors()?;
+        let (isa, stream) = (args.isa()?, args.flags()?.stream()?);
+        // SAFETY: the layouts and the addresses were checked; the caller vouches for the memory. In
+        // place an input and an output are the same, which a call is made for.
+        let mut call = unsafe {
+            norm.forward(rows(x), rows_mut(y))
+                .operands(channels(weight, args.channels), channels(bias, args.channels))
+                .weight_offset(args.weight_offset)
+                .options(isa, stream)
+        };
+        return run(&mut call);
+    }
+    // SAFETY: the same contract.
+    run(&mut unsafe { fused_call(args) }?)
+}
 
-    // SAFETY: the layouts and the addresses were checked; the caller vouches for the memory. In
-    // place an input and an output are the same, which a call is made for.
-    let mut call = unsafe {
-        let channels =
-            |given: Operand| Channels::from_raw(memory(given.data), given.element, args.channels);
-        let rows = |given: Tensor| Rows::from_raw(memory(given.data), given.element, given.layout);
-        let rows_mut =
-            |given: Tensor| RowsMut::from_raw(memory(given.data), given.element, given.layout);
+/// # Safety
+/// As [`with_call`], for `'a`.
+#[cold]
+unsafe fn fused_call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
+    let norm = args.norm()?;
+    let (isa, stream) = (args.isa()?, args.flags()?.stream()?);
+    let Tensors { x, y, weight, bias, residual, z, statistics } = args.tensors()?;
+    // SAFETY: as in `with_call`.
+    unsafe {
         let mut call = match y {
             Output::Element(y) => norm.forward(rows(x), rows_mut(y)),
             Output::Quantized(y, scales) => {
@@ -103,7 +125,6 @@ unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
                 Forward::quantized(norm, rows(x), y, scales.read(args.rows))
             }
         };
-        call = call.operands(weight.map(channels), bias.map(channels));
         call = match residual {
             None => call,
             Some(Residual { input, sum: None }) => call.residual(rows_mut(input)),
@@ -118,15 +139,35 @@ unsafe fn call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
             let data = memory::<_, RowStatistics>(data.cast_mut());
             call = call.statistics(slice::from_raw_parts(data.as_ptr(), args.rows));
         }
-        call.weight_offset(args.weight_offset)
-    };
-    if let Some(isa) = args.isa()? {
-        call = call.isa(isa);
+        Ok(call
+            .operands(channels(weight, args.channels), channels(bias, args.channels))
+            .weight_offset(args.weight_offset)
+            .options(isa, stream))
     }
-    if let Some(stream) = flags.stream()? {
-        call = call.stream(stream);
-    }
-    Ok(call)
+}
+
+/// # Safety
+/// For `'a` the memory must be as the layout says, and nobody may write it but through the call.
+#[inline]
+unsafe fn rows<'a>(given: Tensor) -> Rows<'a> {
+    // SAFETY: the same contract.
+    unsafe { Rows::from_raw(memory(given.data), given.element, given.layout) }
+}
+
+/// # Safety
+/// As [`rows`], and nobody else may read it.
+#[inline]
+unsafe fn rows_mut<'a>(given: Tensor) -> RowsMut<'a> {
+    // SAFETY: the same contract.
+    unsafe { RowsMut::from_raw(memory(given.data), given.element, given.layout) }
+}
+
+/// # Safety
+/// As [`rows`], of one element for each of `count` channels.
+#[inline]
+unsafe fn channels<'a>(given: Option<Operand>, count: usize) -> Option<Channels<'a>> {
+    // SAFETY: the same contract.
+    given.map(|given| unsafe { Channels::from_raw(memory(given.data), given.element, count) })
 }
 
 impl Scales {

@@ -1,7 +1,7 @@
 //! The tensors that a call's struct describes, and whether they may be used together.
 
 use super::args::dynorm_forward_args;
-use super::enums::{OutputType, dynorm_element, dynorm_scale, element, known};
+use super::enums::{OutputType, dynorm_element, dynorm_scale, element, known, number};
 use super::refusal::Refusal;
 use super::statistics::dynorm_row_statistics;
 use crate::place::{self, Access, Place};
@@ -59,7 +59,43 @@ pub(super) struct Tensors {
     pub(super) statistics: Option<*const dynorm_row_statistics>,
 }
 
+/// The tensors of a call with nothing fused into it.
+pub(super) struct Plain {
+    pub(super) x: Tensor,
+    pub(super) y: Tensor,
+    pub(super) weight: Option<Operand>,
+    pub(super) bias: Option<Operand>,
+}
+
 impl dynorm_forward_args {
+    /// Whether nothing is fused into the call.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.residual.is_null()
+            && self.residual_sum.is_null()
+            && self.z.is_null()
+            && self.statistics.is_null()
+            && number(self.scale_mode) == 0
+    }
+
+    /// The tensors of a plain call, checked against each other.
+    #[inline]
+    pub(super) fn plain_tensors(&self) -> Result<Plain, Refusal> {
+        let (x, y) = (self.input()?, self.plain_output()?);
+        let (weight, bias) = (self.weight()?, self.bias()?);
+        let operand = |what, given: Option<Operand>| {
+            given.map(|given| given.access(what, self.channels)).transpose()
+        };
+        let tensors = [
+            Some(x.access("input")?),
+            Some(Access::output(y.access("output")?.place)),
+            operand("weight", weight)?,
+            operand("bias", bias)?,
+        ];
+        place::check(self.rows, &tensors)?;
+        Ok(Plain { x, y, weight, bias })
+    }
+
     /// Everything that there is, at addresses that can be used together.
     #[inline]
     pub(super) fn tensors(&self) -> Result<Tensors, Refusal> {
@@ -88,26 +124,30 @@ impl dynorm_forward_args {
     /// A scale is missing, or there is one that y does not need.
     #[inline]
     pub(super) fn output(&self) -> Result<Output, Refusal> {
-        let y_element = known("args.y_element", self.y_element)?;
         let mode = known("args.scale_mode", self.scale_mode)?;
-        let layout = |size| self.layout("output", size, self.y_row_stride, self.y_token_stride);
         let scales = match mode {
-            dynorm_scale::DYNORM_SCALE_NONE => None,
-            dynorm_scale::DYNORM_SCALE_GIVEN => Some(Scales::Given(self.scales)),
-            dynorm_scale::DYNORM_SCALE_GIVEN_PER_ROW => Some(Scales::GivenPerRow(self.scales)),
-            dynorm_scale::DYNORM_SCALE_COMPUTED => Some(Scales::Computed(self.scales)),
+            dynorm_scale::DYNORM_SCALE_NONE => return Ok(Output::Element(self.plain_output()?)),
+            dynorm_scale::DYNORM_SCALE_GIVEN => Scales::Given(self.scales),
+            dynorm_scale::DYNORM_SCALE_GIVEN_PER_ROW => Scales::GivenPerRow(self.scales),
+            dynorm_scale::DYNORM_SCALE_COMPUTED => Scales::Computed(self.scales),
         };
-        match (y_element.output(), scales) {
-            (OutputType::Element(element), None) => {
-                let layout = layout(element.size())?;
-                Ok(Output::Element(Tensor { data: self.y, element, layout }))
-            }
-            (OutputType::Quantized(element), Some(scales)) => {
-                let layout = layout(1)?;
-                Ok(Output::Quantized(Tensor { data: self.y, element, layout }, scales))
-            }
-            _ => Err(Refusal::Scale { mode, y_element }),
-        }
+        let y_element = known("args.y_element", self.y_element)?;
+        let OutputType::Quantized(element) = y_element.output() else {
+            return Err(Refusal::Scale { mode, y_element });
+        };
+        let layout = self.layout("output", 1, self.y_row_stride, self.y_token_stride)?;
+        Ok(Output::Quantized(Tensor { data: self.y, element, layout }, scales))
+    }
+
+    /// The output of a call without scales.
+    #[inline]
+    fn plain_output(&self) -> Result<Tensor, Refusal> {
+        let y_element = known("args.y_element", self.y_element)?;
+        let OutputType::Element(element) = y_element.output() else {
+            return Err(Refusal::Scale { mode: dynorm_scale::DYNORM_SCALE_NONE, y_element });
+        };
+        let (size, row, token) = (element.size(), self.y_row_stride, self.y_token_stride);
+        Ok(Tensor { data: self.y, element, layout: self.layout("output", size, row, token)? })
     }
 
     #[inline]
@@ -216,10 +256,6 @@ impl Tensors {
         let (y, scales) = self.y.access(rows)?;
         let (weight, bias) = (operand("weight", self.weight)?, operand("bias", self.bias)?);
         let Self { residual, z, statistics, .. } = self;
-        if residual.is_none() && z.is_none() && statistics.is_none() && scales.is_none() {
-            // Small calls feel every place that is looked at.
-            return place::check(rows, &[Some(x), Some(y), weight, bias]);
-        }
         let (residual, sum) = match residual {
             None => (None, None),
             Some(residual) => residual.access()?,
