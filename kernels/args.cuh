@@ -4,8 +4,24 @@
 
 #include "intrinsics.cuh"
 
-// Element types as numbers: `ElementType`'s order, then "there is none".
-constexpr u32 F32 = 0, F16 = 1, BF16 = 2, ABSENT = 3;
+// Element types as numbers: `ElementType`'s order, "there is none", and `QuantizedType`'s.
+constexpr u32 F32 = 0, F16 = 1, BF16 = 2, ABSENT = 3, I8 = 4, E4M3 = 5;
+
+// Where the scale of an output of 8 bits comes from: a number in the arguments, one in memory, one
+// a row in memory; or it is computed for each row, and written.
+constexpr u32 SCALE_NUMBER = 0, SCALE_READ = 1, SCALE_READ_PER_ROW = 2, SCALE_COMPUTED = 3;
+
+// What is done with the statistics of rows, four f32 a row: nothing; they are read instead of being
+// found; or they are all that is found, and written.
+constexpr u32 STATISTICS_NONE = 0, STATISTICS_GIVEN = 1, STATISTICS_WANTED = 2;
+
+// A tensor besides x and y. Row `token * heads + head` begins `token * token_stride + head * stride`
+// elements behind the first.
+struct Tensor {
+    u64 address, stride, token_stride;
+    u32 type;     // ABSENT if there is none
+    u32 reserved; // to a multiple of 8 bytes
+};
 
 struct Args {
     u64 x, y, weight, bias;  // device addresses
@@ -23,5 +39,14 @@ struct Args {
     u32 column_blocks;       // element-wise functions: blocks side by side over a row; 0: no rows
     u32 column_magic;        // n / column_blocks is n * column_magic >> column_shift
     u32 column_shift;
-    u32 reserved;            // to a multiple of 8 bytes
+    // What fused kernels look at besides. With a residual, x is that: what the function is taken of.
+    u32 heads;               // rows of a token
+    u32 head_magic;          // as column_magic and column_shift, to divide by heads
+    u32 head_shift;
+    u32 scale, statistics;   // see SCALE_ and STATISTICS_
+    float factor;            // 1 / scale, for SCALE_NUMBER
+    u32 approximate;         // DyT: whether tanh may be the device's own
+    u64 x_token_stride, y_token_stride;
+    u64 scales, statistics_address;
+    Tensor addend, sum, gate; // x + addend goes to sum; the result is multiplied by silu(gate)
 };

@@ -1,5 +1,5 @@
 // Derf: erf(alpha x + shift). Parameters: alpha, shift (-0 for 0, which keeps the sign of -0).
-#include "elements.cuh"
+#include "fused_elements.cuh"
 
 struct Derf {
     float alpha, shift;
@@ -35,3 +35,4 @@ struct Derf {
 };
 
 ELEMENT_KERNELS(derf, Derf)
+FUSED_ELEMENT_KERNELS(derf, Derf)

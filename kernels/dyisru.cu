@@ -1,7 +1,7 @@
 // DyISRU: scale * x / sqrt(beta + x^2).
 // Parameters: beta * prescale^2, scale, prescale. The prescale is a power of two that brings beta
 // near 1 where it is not: then neither overflow nor underflow of x^2 reaches the result.
-#include "elements.cuh"
+#include "fused_elements.cuh"
 
 struct DyIsru {
     float beta, scale, prescale;
@@ -23,3 +23,4 @@ struct DyIsru {
 };
 
 ELEMENT_KERNELS(dyisru, DyIsru)
+FUSED_ELEMENT_KERNELS(dyisru, DyIsru)

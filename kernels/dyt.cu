@@ -1,5 +1,5 @@
 // DyT: tanh(alpha x). Parameter: alpha.
-#include "elements.cuh"
+#include "fused_elements.cuh"
 
 struct DyT {
     float alpha;
@@ -37,4 +37,16 @@ struct DyTFast {
 };
 
 ELEMENT_KERNELS(dyt, DyT)
+// Either, as the call asks.
+struct DyTAsAsked {
+    DyT exact;
+    DyTFast fast;
+    u32 approximate;
+
+    MEMBER explicit DyTAsAsked(const Args& args)
+        : exact(args), fast(args), approximate(args.approximate) {}
+    MEMBER float operator()(float x) const { return approximate ? fast(x) : exact(x); }
+};
+
 ELEMENT_KERNELS(dyt_fast, DyTFast)
+FUSED_ELEMENT_KERNELS(dyt, DyTAsAsked)

@@ -15,7 +15,7 @@ constexpr u32 ELEMENT_THREADS = 128;
 // Where a thread's accesses are: one every x_step and y_step elements. Number i is for the thread
 // if i * step < left.
 struct Items {
-    u64 x, y, x_step, y_step, column;
+    u64 x, y, x_step, y_step, row, column;
     u32 step, left;
 };
 
@@ -28,7 +28,7 @@ DEVICE u32 left_of(u64 first, u64 end, u32 most) {
 template <u32 N> DEVICE Items without_rows(const Args& args) {
     const u32 threads = block_threads();
     const u64 first = u64(block_index()) * (threads * UNROLL<N>) + thread_index();
-    return {first * N, first * N, threads * N, threads * N, 0,
+    return {first * N, first * N, threads * N, threads * N, 0, 0,
             threads,   left_of(first, args.channels / N, threads * UNROLL<N>)};
 }
 
@@ -42,7 +42,7 @@ template <u32 N> DEVICE Items in_rows(const Args& args) {
     const u64 row = u64(row_block) * (rows * UNROLL<N>) + y;
     const u64 rows_end = column < args.channels ? args.rows : 0;
     return {row * args.x_stride + column, row * args.y_stride + column, rows * args.x_stride,
-            rows * args.y_stride, column, rows, left_of(row, rows_end, rows * UNROLL<N>)};
+            rows * args.y_stride, row, column, rows, left_of(row, rows_end, rows * UNROLL<N>)};
 }
 
 // F has F(args) and operator()(x). N elements are one access.

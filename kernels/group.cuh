@@ -1,4 +1,4 @@
-// Sums over the threads that work on a row together.
+// Sums, and the largest value, over the threads that work on a row together.
 #pragma once
 
 #include "args.cuh"
@@ -10,18 +10,31 @@ constexpr u32 MAX_WARPS = 16;
 // block. The order of a sum depends on their number alone.
 struct Group {
     u32 threads;
-    // Consecutive sums use different memory, so that one barrier each is enough: whoever writes
-    // to a half again has passed the barrier of the sum between, and so has everyone read it.
+    // Consecutive ones use different memory, so that one barrier each is enough: whoever writes
+    // to a half again has passed the barrier of the one between, and so has everyone read it.
     u32 half = 0;
 
     MEMBER explicit Group(u32 threads) : threads(threads) {}
 
     // Sums of each of N values, given to every thread.
     template <u32 N> MEMBER void sum(float (&value)[N]) {
+        all(value, [](float a, float b) { return a + b; });
+    }
+
+    // The largest of values that are not negative, NaN left out.
+    MEMBER float largest(float value) {
+        float values[1] = {value};
+        all(values, [](float a, float b) { return max_number(a, b); });
+        return values[0];
+    }
+
+  private:
+    // Of each of N values, all threads' put together by `both`, for which 0 changes nothing.
+    template <u32 N, class Both> MEMBER void all(float (&value)[N], const Both& both) {
 #pragma unroll
         for (u32 i = 0; i < N; ++i) {
             for (u32 mask = (threads < LANES ? threads : LANES) / 2; mask > 0; mask /= 2) {
-                value[i] += shuffle_xor(value[i], mask);
+                value[i] = both(value[i], shuffle_xor(value[i], mask));
             }
         }
         if (threads <= LANES) return;
@@ -35,13 +48,13 @@ struct Group {
             if (lane == 0) mine[i * MAX_WARPS + warp] = value[i];
         }
         block_barrier();
-        // Both halves of a warp add the same: every lane ends with the sum.
+        // Both halves of a warp do the same: every lane ends with the result.
         const u32 from = lane % MAX_WARPS;
 #pragma unroll
         for (u32 i = 0; i < N; ++i) {
             value[i] = from < threads / LANES ? mine[i * MAX_WARPS + from] : 0.0f;
             for (u32 mask = MAX_WARPS / 2; mask > 0; mask /= 2) {
-                value[i] += shuffle_xor(value[i], mask);
+                value[i] = both(value[i], shuffle_xor(value[i], mask));
             }
         }
     }

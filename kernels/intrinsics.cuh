@@ -58,6 +58,11 @@ DEVICE float tanh_fast(float a) {
     asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
     return r;
 }
+// Rounded to nearest.
+DEVICE float reciprocal_exact(float a) { return __frcp_rn(a); }
+DEVICE float divide_exact(float a, float b) { return __fdiv_rn(a, b); }
+// The larger, or the one that is not NaN.
+DEVICE float max_number(float a, float b) { return fmaxf(a, b); }
 // Unlike fminf and fmaxf, these give NaN for NaN.
 DEVICE float min_nan(float a, float b) {
     float r;
@@ -86,6 +91,23 @@ DEVICE u32 pack_bf16(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
     return r;
 }
+
+// To the nearest integer, halves to the even one; NaN to 0.
+DEVICE u32 round_to_integer(float a) {
+    u32 r;
+    asm("cvt.rni.s32.f32 %0, %1;" : "=r"(r) : "f"(a));
+    return r;
+}
+#if __CUDA_ARCH__ >= 890
+#define DYNORM_E4M3
+// Two values to the lower half of a word, `low` in its lower byte: E4M3 as the OCP has it, to nearest
+// even, what is out of range to the largest value of its sign.
+DEVICE u32 pack_e4m3(float low, float high) {
+    u16 r;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(high), "f"(low));
+    return r;
+}
+#endif
 
 // Keeps the compiler from reusing what it computed from `word` before: a row kept as it lay in
 // memory is widened once a pass, instead of being kept in twice the registers as well.
@@ -125,6 +147,12 @@ DEVICE void load_4_if(bool when, u32* word, u64 address) {
                  : "+r"(word[0])
                  : "l"(address), "r"(u32(when)));
 }
+DEVICE void load_8_if(bool when, u32* word, u64 address) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %3, 0;\n\t"
+                 "@p ld.global.v2.u32 {%0, %1}, [%2];\n\t}"
+                 : "+r"(word[0]), "+r"(word[1])
+                 : "l"(address), "r"(u32(when)));
+}
 DEVICE void load_16_if(bool when, u32* word, u64 address) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %5, 0;\n\t"
                  "@p ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
@@ -132,6 +160,9 @@ DEVICE void load_16_if(bool when, u32* word, u64 address) {
                  : "l"(address), "r"(u32(when)));
 }
 
+DEVICE void store_1(u64 address, u32 word) {
+    asm volatile("st.global.u8 [%0], %1;" ::"l"(address), "r"(word) : "memory");
+}
 DEVICE void store_2(u64 address, u32 word) {
     asm volatile("st.global.u16 [%0], %1;" ::"l"(address), "h"(static_cast<u16>(word)) : "memory");
 }

@@ -1,6 +1,6 @@
 // LayerNorm: (x - mean) * rstd, rstd = 1 / sqrt(var + eps), population variance.
 // Parameters: eps, 1 / channels.
-#include "rows.cuh"
+#include "fused_rows.cuh"
 
 struct LayerNorm {
     // The mean is shift + rest. It is never formed: where it is many deviations from 0 the sum
@@ -37,13 +37,21 @@ struct LayerNorm {
         into.rest = multiply_add(delta, share, into.rest);
         into.deviations += multiply_add(delta * delta, n * share, more.deviations);
     }
-    MEMBER LayerNorm(const Measure& row, const Args& args) : shift(row.shift) {
+    MEMBER static Measure known(const Statistics& row) { return {row.mean, row.mean_low, row.m2}; }
+    MEMBER static Statistics statistics(const Measure& row, float channels) {
+        // What rounding takes from the sum (Knuth).
+        const float mean = row.shift + row.rest, rest = mean - row.shift;
+        const float low = (row.shift - (mean - rest)) + (row.rest - rest);
+        return {channels, mean, low, row.deviations < 0.0f ? 0.0f : row.deviations};
+    }
+    MEMBER LayerNorm(const Measure& row, float per_channel, const Args& args) : shift(row.shift) {
         // Rounding can take the deviations of a constant row below 0; NaN must pass.
         const float deviations = row.deviations < 0.0f ? 0.0f : row.deviations;
-        rstd = rsqrt_exact(multiply_add(deviations, args.parameter[1], args.parameter[0]));
+        rstd = rsqrt_exact(multiply_add(deviations, per_channel, args.parameter[0]));
         bias = -row.rest * rstd;
     }
     MEMBER float operator()(float x) const { return multiply_add(x - shift, rstd, bias); }
 };
 
 ROW_KERNELS(layer_norm, LayerNorm)
+FUSED_ROW_KERNELS(layer_norm, LayerNorm)

@@ -1,6 +1,6 @@
 // RMSNorm: x * rstd, rstd = 1 / sqrt(mean(x^2) + eps).
 // Parameters: eps, 1 / channels.
-#include "rows.cuh"
+#include "fused_rows.cuh"
 
 struct RmsNorm {
     struct Measure {
@@ -18,9 +18,14 @@ struct RmsNorm {
     MEMBER static void merge(Measure& into, float, const Measure& more, float) {
         into.squares += more.squares;
     }
-    MEMBER RmsNorm(const Measure& row, const Args& args)
-        : rstd(rsqrt_exact(multiply_add(row.squares, args.parameter[1], args.parameter[0]))) {}
+    MEMBER static Measure known(const Statistics& row) { return {row.m2}; }
+    MEMBER static Statistics statistics(const Measure& row, float channels) {
+        return {channels, 0.0f, 0.0f, row.squares};
+    }
+    MEMBER RmsNorm(const Measure& row, float per_channel, const Args& args)
+        : rstd(rsqrt_exact(multiply_add(row.squares, per_channel, args.parameter[0]))) {}
     MEMBER float operator()(float x) const { return x * rstd; }
 };
 
 ROW_KERNELS(rms_norm, RmsNorm)
+FUSED_ROW_KERNELS(rms_norm, RmsNorm)

@@ -36,7 +36,7 @@ DEVICE u64 output_address(const Args& args, const Place& place, u32 first) {
 // A function F has
 //   Measure            what is known of a segment, made of floats
 //   measure(row, group, channels), merge(into, channels there, more, its channels)
-//   F(measure of the row, args), operator()(x)
+//   F(measure of the row, 1 / channels, args), operator()(x)
 template <class F, class X, u32 V> DEVICE void keep(const Args& args) {
     // Rows that need so many vectors have a block of their own.
     const Place place = V > 4 ? Place{block_index(), thread_index(), true} : place_in_rows(args);
@@ -45,7 +45,7 @@ template <class F, class X, u32 V> DEVICE void keep(const Args& args) {
     Group group(args.threads);
     const typename F::Measure measure = F::measure(row, group, channels);
     allow_next_grid();
-    row.write(F(measure, args), args, 0, output_address(args, place, 0));
+    row.write(F(measure, args.parameter[1], args), args, 0, output_address(args, place, 0));
 }
 
 template <class F, class Row> DEVICE void reread(const Args& args) {
@@ -63,7 +63,7 @@ template <class F, class Row> DEVICE void reread(const Args& args) {
         else F::merge(total, float(s * segment), measure, float(channels));
     }
     allow_next_grid();
-    const F function(total, args);
+    const F function(total, args.parameter[1], args);
     for (u32 s = 0; s < args.segments; ++s) {
         const u32 first = s * segment, channels = segment_channels(args, segment, s);
         if (channels == 0) break;
@@ -107,7 +107,8 @@ template <class F, class X, u32 V> DEVICE void keep_in_cluster(const Args& args)
     // Nobody may leave while its memory is read.
     cluster_arrive();
     const u32 first = cluster_rank() * segment;
-    row.write(F(total, args), args, first, output_address(args, place_in_cluster(), first));
+    const F function(total, args.parameter[1], args);
+    row.write(function, args, first, output_address(args, place_in_cluster(), first));
     cluster_wait();
 }
 #define CLUSTER_KERNEL(function, F, x, X)                                                          \

@@ -6,10 +6,11 @@
 
 template <u32 TYPE> struct Element {
     static constexpr u32 type = TYPE;
-    static constexpr u32 size = TYPE == F32 ? 4 : 2;
+    static constexpr u32 size = TYPE == F32 ? 4 : TYPE >= I8 ? 1 : 2;
     static constexpr u32 in_16_bytes = 16 / size;
 };
 
+// Of types with more than 8 bits.
 DEVICE u32 size_of(u32 type) { return type == F32 ? 4 : 2; }
 
 // Elements as they lie in memory. f32 takes a word each, f16 and bf16 half a word.
@@ -36,12 +37,14 @@ template <u32 BYTES> DEVICE void load_bytes(u32* word, u64 address) {
 
 // Zeros unless `when`.
 template <u32 BYTES> DEVICE void load_bytes_if(bool when, u32* word, u64 address) {
-    static_assert(BYTES == 2 || BYTES == 4 || BYTES == 16, "an element or a vector");
+    static_assert(BYTES <= 8 || BYTES % 16 == 0, "whole accesses");
 #pragma unroll
     for (u32 i = 0; i < (BYTES + 3) / 4; ++i) word[i] = 0;
     if (BYTES == 2) load_2_if(when, word[0], address);
     if (BYTES == 4) load_4_if(when, word, address);
-    if (BYTES == 16) load_16_if(when, word, address);
+    if (BYTES == 8) load_8_if(when, word, address);
+#pragma unroll
+    for (u32 i = 0; i + 16 <= BYTES; i += 16) load_16_if(when, word + i / 4, address + i);
 }
 
 // Of two vectors side by side the 16 bytes from element `skew` on, to the first four words.
@@ -57,19 +60,28 @@ template <class X> DEVICE void pick(u32* word, u32 skew) {
     }
 }
 
-template <class Y, u32 N> DEVICE void store(u64 address, const float (&value)[N]) {
-    constexpr u32 bytes = N * Y::size;
-    u32 word[(bytes + 3) / 4];
+// N values rounded to elements as they lie in memory.
+template <class Y, u32 N> DEVICE void round_to(u32* word, const float (&value)[N]) {
 #pragma unroll
-    for (u32 i = 0; i < (bytes + 3) / 4; ++i) {
+    for (u32 i = 0; i < (N * Y::size + 3) / 4; ++i) {
         const float high = 2 * i + 1 < N ? value[2 * i + 1] : 0.0f;
         if (Y::type == F32) word[i] = as_bits(value[i]);
         if (Y::type == F16) word[i] = pack_f16(value[2 * i], high);
         if (Y::type == BF16) word[i] = pack_bf16(value[2 * i], high);
     }
-    if (bytes == 2) store_2(address, word[0]);
-    if (bytes == 4) store_4(address, word);
-    if (bytes == 8) store_8(address, word);
+}
+
+template <u32 BYTES> DEVICE void store_bytes(u64 address, const u32* word) {
+    if (BYTES == 1) store_1(address, word[0]);
+    if (BYTES == 2) store_2(address, word[0]);
+    if (BYTES == 4) store_4(address, word);
+    if (BYTES == 8) store_8(address, word);
 #pragma unroll
-    for (u32 i = 0; i + 16 <= bytes; i += 16) store_16(address + i, word + i / 4);
+    for (u32 i = 0; i + 16 <= BYTES; i += 16) store_16(address + i, word + i / 4);
+}
+
+template <class Y, u32 N> DEVICE void store(u64 address, const float (&value)[N]) {
+    RawOf<Y, N> raw;
+    round_to<Y>(raw.word, value);
+    store_bytes<N * Y::size>(address, raw.word);
 }

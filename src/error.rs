@@ -42,6 +42,18 @@ pub enum Error {
         /// The shape given.
         given: HeadShape,
     },
+    /// A tensor whose tokens have another number of heads than another tensor's, in a call on a GPU.
+    #[error(
+        "{what} has tokens of {given} heads, another tensor of {wanted}; on a GPU they must agree"
+    )]
+    Heads {
+        /// Which tensor.
+        what: &'static str,
+        /// The heads of its tokens.
+        given: usize,
+        /// The heads of the other's.
+        wanted: usize,
+    },
     /// A shape whose number of elements, or of bytes, no memory can hold.
     #[error("{what} of {rows} rows, one every {stride} elements, is larger than the address space")]
     TooLarge {

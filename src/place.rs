@@ -119,6 +119,21 @@ impl Access {
         Ok(Self::read(what, Place::new(what, address, element_size, layout)?))
     }
 
+    /// `count` f32 for each of `rows` rows, which are read.
+    ///
+    /// # Errors
+    /// As [`Place::new`].
+    #[inline]
+    pub(crate) fn per_row(
+        what: &'static str,
+        address: u64,
+        rows: usize,
+        count: usize,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(rows, count, count);
+        Ok(Self::read(what, Place::new(what, address, size_of::<f32>(), layout)?))
+    }
+
     /// The output, which may be written over the input.
     #[inline]
     pub(crate) fn output(place: Place) -> Self {

@@ -1,6 +1,6 @@
 //! What every kernel is given: the twin of `Args` in `kernels/args.cuh`.
 
-use crate::ElementType;
+use crate::{ElementType, QuantizedType};
 
 /// The number that stands for an operand that there is none of.
 pub(crate) const ABSENT: u32 = 3;
@@ -12,6 +12,41 @@ pub(crate) const fn type_number(element: ElementType) -> u32 {
         ElementType::F16 => 1,
         ElementType::Bf16 => 2,
     }
+}
+
+/// The same for outputs of 8 bits.
+pub(crate) const fn quantized_type_number(element: QuantizedType) -> u32 {
+    match element {
+        QuantizedType::I8 => 4,
+        QuantizedType::F8E4M3 => 5,
+    }
+}
+
+/// Values of `scale`.
+pub(crate) const SCALE_NUMBER: u32 = 0;
+pub(crate) const SCALE_READ: u32 = 1;
+pub(crate) const SCALE_READ_PER_ROW: u32 = 2;
+pub(crate) const SCALE_COMPUTED: u32 = 3;
+
+/// Values of `statistics`.
+pub(crate) const STATISTICS_NONE: u32 = 0;
+pub(crate) const STATISTICS_GIVEN: u32 = 1;
+pub(crate) const STATISTICS_WANTED: u32 = 2;
+
+/// A tensor besides x and y.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tensor {
+    pub(crate) address: u64,
+    pub(crate) stride: u64,
+    pub(crate) token_stride: u64,
+    pub(crate) element: u32,
+    pub(crate) reserved: u32,
+}
+
+impl Tensor {
+    pub(crate) const NONE: Self =
+        Self { address: 0, stride: 0, token_stride: 0, element: ABSENT, reserved: 0 };
 }
 
 /// The single argument of a kernel; see `kernels/args.cuh` for what each is.
@@ -39,7 +74,20 @@ pub(crate) struct Args {
     pub(crate) column_blocks: u32,
     pub(crate) column_magic: u32,
     pub(crate) column_shift: u32,
-    pub(crate) reserved: u32,
+    pub(crate) heads: u32,
+    pub(crate) head_magic: u32,
+    pub(crate) head_shift: u32,
+    pub(crate) scale: u32,
+    pub(crate) statistics: u32,
+    pub(crate) factor: f32,
+    pub(crate) approximate: u32,
+    pub(crate) x_token_stride: u64,
+    pub(crate) y_token_stride: u64,
+    pub(crate) scales: u64,
+    pub(crate) statistics_address: u64,
+    pub(crate) addend: Tensor,
+    pub(crate) sum: Tensor,
+    pub(crate) gate: Tensor,
 }
 
 #[cfg(test)]

@@ -1,19 +1,18 @@
-//! A forward call on a device: what it works on, its options, and its launch.
+//! A forward call on a device: its tensors and options.
 
 use super::Device;
-use super::driver::Current;
-use super::launch::{Call, plan};
-use super::rows::{DeviceChannels, DeviceRows};
-use crate::norm::require;
-use crate::place::{self, Access};
+use super::call::{Call, Output, Residual};
+use super::rows::{DeviceChannels, DeviceQuantizedRows, DeviceRows, DeviceScale};
 use crate::{ElementType, Error, Norm};
 use core::ffi::c_void;
 
 /// A call of a [`Norm`] over rows in device memory, the twin of [`crate::Forward`].
 ///
-/// For each element, `y = (weight_offset + weight) * f(x) + bias`, with `f` the function, in f32
-/// and rounded once, to nearest even, to the type of `y`. Input, output, weight and bias may each
-/// be f32, f16 or bf16. To work in place give the same tensor twice.
+/// For each element, `y = ((weight_offset + weight) * f(x) + bias) * silu(z)`, with `f` the function,
+/// in f32 and rounded once, to nearest even, to the type of `y`; without a [`gate`](Self::gate) `z`
+/// there is no `silu(z)`. With a [`residual`](Self::residual), `f` is taken of the sum of `x` and it.
+/// All tensors may each be f32, f16 or bf16; the output also int8 or fp8, see
+/// [`quantized`](Self::quantized). To work in place give the same tensor twice.
 ///
 /// A row gives the same bits in any batch and at any alignment. Accesses are 16 bytes wide where
 /// addresses, row strides and the number of channels are multiples of 16 bytes, and slower
@@ -38,7 +37,6 @@ use core::ffi::c_void;
 #[must_use = "a call does nothing until it is launched"]
 pub struct Forward {
     call: Call,
-    programmatic: bool,
 }
 
 impl Forward {
@@ -53,8 +51,100 @@ impl Forward {
     /// # }
     /// ```
     pub fn new(norm: Norm, x: DeviceRows, y: DeviceRows) -> Self {
-        let call = Call { norm, x, y, weight: None, bias: None, weight_offset: 0.0, fast: false };
-        Self { call, programmatic: false }
+        Self { call: Call::new(norm, x, Output::Rows(y)) }
+    }
+
+    /// `norm` over every row of `x`, quantised to the 8 bits of `y`'s elements: the results in f32,
+    /// multiplied with the reciprocal of their scale, rounded to nearest even; what is out of range
+    /// becomes the largest of its sign.
+    ///
+    /// A computed scale takes a pass over the row's results before they are written. One that is given
+    /// takes none: for DyT, DyISRU and Derf [`Norm::output_bound`] makes one of weight and bias alone.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, QuantizedType::I8};
+    /// use dynorm::cuda::{DeviceQuantizedRows, DeviceRows, DeviceScale, Forward};
+    /// # fn f(x: u64, y: u64) -> Result<Forward, dynorm::Error> {
+    /// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceQuantizedRows::new(y, I8, 8, 4096)?);
+    /// let norm = Norm::DyT { alpha: 0.5 };
+    /// let scale = I8.scale_for(norm.output_bound::<f32, f32>(None, 0.0, None)?);
+    /// let call = Forward::quantized(norm, x, y, DeviceScale::Given(scale));
+    /// # Ok(call)
+    /// # }
+    /// ```
+    pub fn quantized(
+        norm: Norm,
+        x: DeviceRows,
+        y: DeviceQuantizedRows,
+        scale: DeviceScale,
+    ) -> Self {
+        Self { call: Call::new(norm, x, Output::Quantized(y, scale)) }
+    }
+
+    /// Adds `x` to `residual`, in f32 and rounded once to the residual's type, in its place, and takes
+    /// the function of the sum.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, residual: u64) -> Result<Forward, dynorm::Error> {
+    /// let rows = |address| DeviceRows::new(address, Bf16, 8, 4096);
+    /// let norm = Norm::RmsNorm { eps: 1e-6 };
+    /// let call = Forward::new(norm, rows(x)?, rows(y)?).residual(rows(residual)?);
+    /// # Ok(call)
+    /// # }
+    /// ```
+    pub fn residual(self, residual: DeviceRows) -> Self {
+        self.residual_into(residual, residual)
+    }
+
+    /// The same with the sum written to `sum`, of the residual's type, which is only read.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::{Bf16, F32}, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, residual: u64, sum: u64) -> Result<Forward, dynorm::Error> {
+    /// let rows = |address, element| DeviceRows::new(address, element, 8, 4096);
+    /// let norm = Norm::RmsNorm { eps: 1e-6 };
+    /// let call = Forward::new(norm, rows(x, Bf16)?, rows(y, Bf16)?)
+    ///     .residual_into(rows(residual, F32)?, rows(sum, F32)?);
+    /// # Ok(call)
+    /// # }
+    /// ```
+    pub fn residual_into(mut self, residual: DeviceRows, sum: DeviceRows) -> Self {
+        self.call.residual = Some(Residual { input: residual, sum });
+        self
+    }
+
+    /// Multiplies each result by `silu(z) = z / (1 + exp(-z))` before it is rounded.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, z: u64) -> Result<Forward, dynorm::Error> {
+    /// let rows = |address| DeviceRows::new(address, Bf16, 8, 4096);
+    /// let call = Forward::new(Norm::RmsNorm { eps: 1e-6 }, rows(x)?, rows(y)?).gate(rows(z)?);
+    /// # Ok(call)
+    /// # }
+    /// ```
+    pub fn gate(mut self, z: DeviceRows) -> Self {
+        self.call.gate = Some(z);
+        self
+    }
+
+    /// Takes what RMSNorm and LayerNorm need to know of each row from the device address `statistics`:
+    /// a [`RowStatistics`](crate::RowStatistics) for each, for rows that this device has but a shard
+    /// of. [`Statistics`](super::Statistics) finds a shard's.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
+    /// # fn f(x: u64, y: u64, statistics: u64) -> Result<Forward, dynorm::Error> {
+    /// let rows = |address| DeviceRows::new(address, Bf16, 8, 1024);
+    /// let norm = Norm::RmsNorm { eps: 1e-6 };
+    /// let call = Forward::new(norm, rows(x)?, rows(y)?).statistics(statistics);
+    /// # Ok(call)
+    /// # }
+    /// ```
+    pub fn statistics(mut self, statistics: u64) -> Self {
+        self.call.statistics = Some(statistics);
+        self
     }
 
     /// Multiplies each channel by its weight: as many elements of type `element` at the device
@@ -122,8 +212,8 @@ impl Forward {
     }
 
     /// Lets the kernel start before the one ahead of it on the stream has finished, on devices
-    /// that can (compute capability 9.0). It waits before it reads `x` or writes, but weight and
-    /// bias may be read before: no kernel that may still run may write them.
+    /// that can (compute capability 9.0). It waits before it reads anything but weight and bias, and
+    /// before it writes: no kernel that may still run may write those two.
     ///
     /// ```
     /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
@@ -134,7 +224,7 @@ impl Forward {
     /// # }
     /// ```
     pub fn programmatic(mut self, programmatic: bool) -> Self {
-        self.programmatic = programmatic;
+        self.call.programmatic = programmatic;
         self
     }
 
@@ -143,16 +233,17 @@ impl Forward {
     /// into a graph takes it. No rows are no work.
     ///
     /// # Errors
-    /// As [`crate::Forward::run`] for shapes and parameters; [`Error::Address`] for addresses that
-    /// are not aligned to the element; [`Error::Overlap`] if `y` shares memory with an operand or,
-    /// other than in place, with `x`; [`Error::NotDeviceMemory`] and [`Error::OtherContext`] as
+    /// As [`crate::Forward::run`] for shapes, types and parameters; [`Error::Heads`] for tensors whose
+    /// tokens have different numbers of heads; [`Error::Address`] for addresses that are not aligned
+    /// to the element; [`Error::Overlap`] if something that is written shares memory with something
+    /// else, other than in place; [`Error::NotDeviceMemory`] and [`Error::OtherContext`] as
     /// far as the driver knows; [`Error::NotLoaded`] if the device was opened without this
-    /// function; [`Error::TooLarge`] beyond 2^31 blocks or channels; [`Error::Driver`] for what
+    /// function; [`Error::TooLarge`] beyond 2^31 blocks, channels or heads; [`Error::Driver`] for what
     /// else the driver refuses. Nothing is launched then.
     ///
     /// # Safety
     /// Until the work is done, all tensors must be memory that `device` can reach, of the size
-    /// that their shapes say, and nobody else may write them or read `y`. `stream` must be null or
+    /// that their shapes say, and nobody else may write them or read what is written. `stream` must be null or
     /// a stream of the device's context.
     ///
     /// ```
@@ -164,94 +255,7 @@ impl Forward {
     /// # }
     /// ```
     pub unsafe fn launch(&self, device: &Device, stream: *mut c_void) -> Result<(), Error> {
-        let call = &self.call;
-        self.check()?;
-        let module = device.module(call.norm)?;
-        let Some(launch) = plan(call, module.max_cluster())? else { return Ok(()) };
-        // SAFETY: a device's context is alive. The caller vouches for the memory and the stream,
-        // `check` and `plan` for what the kernel is told about them.
-        unsafe {
-            let _current = Current::new(device.context().cast())?;
-            for (what, address) in self.addresses() {
-                device.check_address(what, address)?;
-            }
-            let kernel = module.kernel(call.x.element, launch.form);
-            device.start(kernel, &launch, self.programmatic, stream)
-        }
-    }
-
-    /// The tensors that there are.
-    fn addresses(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Call { x, y, weight, bias, .. } = self.call;
-        let in_place = x.address == y.address;
-        [
-            Some(("input", x.address)),
-            (!in_place).then_some(("output", y.address)),
-            weight.map(|given| ("weight", given.address)),
-            bias.map(|given| ("bias", given.address)),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// Checks what can be known without a device.
-    fn check(&self) -> Result<(), Error> {
-        let Call { norm, x, y, weight, bias, weight_offset, .. } = self.call;
-        norm.check()?;
-        require("weight_offset", weight_offset, weight_offset.is_finite(), "finite")?;
-        if (x.rows(), x.channels()) != (y.rows(), y.channels()) {
-            return Err(Error::Shape {
-                what: "output",
-                given_rows: y.rows(),
-                given_channels: y.channels(),
-                rows: x.rows(),
-                channels: x.channels(),
-            });
-        }
-        let operand = |what, operand: Option<DeviceChannels>| {
-            let access = |given: DeviceChannels| {
-                Access::of_channels(what, given.address, given.element.size(), x.channels())
-            };
-            operand.map(access).transpose()
-        };
-        let tensors = [
-            Some(Access::read("input", x.place())),
-            Some(Access::output(y.place())),
-            operand("weight", weight)?,
-            operand("bias", bias)?,
-        ];
-        place::check(x.rows(), &tensors)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ElementType::{Bf16, F32};
-
-    fn forward(x: u64, y: u64) -> Forward {
-        let rows = |address| DeviceRows::new(address, F32, 4, 8).unwrap();
-        Forward::new(Norm::DEFAULTS[0], rows(x), rows(y))
-    }
-
-    #[test]
-    fn calls_are_checked() {
-        assert_eq!(forward(4096, 8192).check(), Ok(()));
-        assert!(matches!(forward(4098, 8192).check(), Err(Error::Address { what: "input", .. })));
-        assert!(matches!(forward(4096, 4100).check(), Err(Error::Overlap { what: "input", .. })));
-        let weighted = forward(4096, 8192).weight(8193, Bf16);
-        assert!(matches!(weighted.check(), Err(Error::Address { what: "weight", .. })));
-        let weighted = forward(4096, 8192).bias(8192, Bf16);
-        assert!(matches!(weighted.check(), Err(Error::Overlap { what: "bias", .. })));
-        let offset = forward(4096, 8192).weight_offset(f32::NAN);
-        assert!(matches!(offset.check(), Err(Error::Parameter { .. })));
-    }
-
-    #[test]
-    fn shapes_must_agree_and_no_rows_need_no_memory() {
-        let rows = |rows, channels| DeviceRows::new(0, F32, rows, channels).unwrap();
-        let call = |x, y| Forward::new(Norm::DEFAULTS[0], x, y).check();
-        assert!(matches!(call(rows(4, 8), rows(4, 7)), Err(Error::Shape { .. })));
-        assert_eq!(call(rows(0, 8), rows(0, 8)), Ok(()));
+        // SAFETY: the same contract.
+        unsafe { self.call.launch(device, stream) }
     }
 }

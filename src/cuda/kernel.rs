@@ -3,7 +3,8 @@
 use super::ptx::Target;
 use crate::{ElementType, Norm};
 
-/// How a kernel goes through memory; `kernels/rows.cuh` and `kernels/elements.cuh` say more.
+/// How a kernel goes through memory; `kernels/rows.cuh`, `kernels/elements.cuh` and, with more fused
+/// around the function, `kernels/fused_rows.cuh` and `kernels/fused_elements.cuh` say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Form {
@@ -25,24 +26,46 @@ pub(crate) enum Form {
     FastWide,
     /// As `Narrow`, with the approximate function.
     FastNarrow,
+    /// As `Keep4`, with everything that may be fused.
+    FusedKeep4,
+    /// As `Reread`, with everything that may be fused; also for scales computed from rows of
+    /// functions of each element.
+    FusedReread,
+    /// The same at any alignment.
+    FusedRereadAny,
+    /// As `Wide`, with everything that may be fused.
+    FusedWide,
+    /// As `Narrow`, with everything that may be fused.
+    FusedNarrow,
 }
 
 impl Form {
     /// The number of forms.
-    pub(crate) const COUNT: usize = 9;
+    pub(crate) const COUNT: usize = 14;
 
     /// The forms that `norm` has on `target`.
     pub(crate) fn of(norm: Norm, target: Target) -> &'static [Self] {
         use Form::*;
         match (norm, target) {
             (Norm::RmsNorm { .. } | Norm::LayerNorm { .. }, Target::Sm80) => {
-                &[Keep4, Keep8, Reread, RereadAny]
+                &[Keep4, Keep8, Reread, RereadAny, FusedKeep4, FusedReread, FusedRereadAny]
             }
             (Norm::RmsNorm { .. } | Norm::LayerNorm { .. }, Target::Sm90) => {
-                &[Keep4, Keep8, Cluster, Reread, RereadAny]
+                &[Keep4, Keep8, Cluster, Reread, RereadAny, FusedKeep4, FusedReread, FusedRereadAny]
             }
-            (Norm::DyT { .. }, _) => &[Wide, Narrow, FastWide, FastNarrow],
-            (Norm::DyIsru { .. } | Norm::Derf { .. }, _) => &[Wide, Narrow],
+            (Norm::DyT { .. }, _) => &[
+                Wide,
+                Narrow,
+                FastWide,
+                FastNarrow,
+                FusedWide,
+                FusedNarrow,
+                FusedReread,
+                FusedRereadAny,
+            ],
+            (Norm::DyIsru { .. } | Norm::Derf { .. }, _) => {
+                &[Wide, Narrow, FusedWide, FusedNarrow, FusedReread, FusedRereadAny]
+            }
         }
     }
 
@@ -58,6 +81,11 @@ impl Form {
             Self::Narrow => ("", "narrow"),
             Self::FastWide => ("_fast", "wide"),
             Self::FastNarrow => ("_fast", "narrow"),
+            Self::FusedKeep4 => ("", "fused_keep4"),
+            Self::FusedReread => ("", "fused_reread"),
+            Self::FusedRereadAny => ("", "fused_reread_any"),
+            Self::FusedWide => ("", "fused_wide"),
+            Self::FusedNarrow => ("", "fused_narrow"),
         };
         format!("{}{fast}_{}_{form}", norm.name(), x.name())
     }

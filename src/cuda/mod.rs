@@ -9,6 +9,7 @@
 //! the device at hand; it must be R535 or newer.
 
 mod args;
+mod call;
 mod device;
 mod driver;
 mod forward;
@@ -17,7 +18,9 @@ mod launch;
 mod module;
 mod ptx;
 mod rows;
+mod statistics;
 
 pub use device::Device;
 pub use forward::Forward;
-pub use rows::DeviceRows;
+pub use rows::{DeviceQuantizedRows, DeviceRows, DeviceScale};
+pub use statistics::Statistics;

@@ -2,7 +2,7 @@
 
 use crate::place::Place;
 use crate::tensor::Layout;
-use crate::{ElementType, Error};
+use crate::{ElementType, Error, HeadShape, QuantizedType};
 
 /// A tensor in device memory: `rows` rows of `channels` elements.
 ///
@@ -67,6 +67,32 @@ impl DeviceRows {
         Ok(Self { address, element, layout })
     }
 
+    /// The heads of tokens in a larger tensor, token by token. What lies between them is neither read
+    /// nor written. All tensors of a call that have heads must have as many.
+    ///
+    /// # Errors
+    /// As [`Rows::of_heads`](crate::Rows::of_heads), but for the length of a slice.
+    ///
+    /// ```
+    /// use dynorm::{ElementType::F16, HeadShape, cuda::DeviceRows};
+    /// // The 32 query heads of packed q, k, v with 8 heads each of k and v.
+    /// let shape = HeadShape {
+    ///     tokens: 512,
+    ///     heads: 32,
+    ///     channels: 128,
+    ///     token_stride: (32 + 8 + 8) * 128,
+    ///     head_stride: 128,
+    /// };
+    /// let q = DeviceRows::of_heads(0x7f00_0000_0000, F16, shape)?;
+    /// assert_eq!(q.rows(), 512 * 32);
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub fn of_heads(address: u64, element: ElementType, shape: HeadShape) -> Result<Self, Error> {
+        let layout = Layout::of_heads("tensor", shape, element.size())?;
+        layout.span("tensor", element.size())?;
+        Ok(Self { address, element, layout })
+    }
+
     /// The number of rows.
     ///
     /// ```
@@ -106,6 +132,108 @@ impl DeviceRows {
     pub(crate) fn place(&self) -> Place {
         Place { address: self.address, element_size: self.element.size(), layout: self.layout }
     }
+}
+
+/// An output of 8 bits in device memory: `rows` rows of `channels` elements.
+///
+/// ```
+/// use dynorm::{QuantizedType, cuda::DeviceQuantizedRows};
+/// assert!(DeviceQuantizedRows::new(0x7f00_0000_0000, QuantizedType::F8E4M3, 8, 4096).is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceQuantizedRows {
+    pub(crate) address: u64,
+    pub(crate) element: QuantizedType,
+    pub(crate) layout: Layout,
+}
+
+impl DeviceQuantizedRows {
+    /// Rows that follow one another without gaps.
+    ///
+    /// # Errors
+    /// As [`DeviceRows::new`].
+    ///
+    /// ```
+    /// use dynorm::{QuantizedType, cuda::DeviceQuantizedRows};
+    /// assert!(DeviceQuantizedRows::new(0x7f00_0000_0000, QuantizedType::I8, 8, 0).is_err());
+    /// ```
+    pub fn new(
+        address: u64,
+        element: QuantizedType,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, Error> {
+        Self::with_stride(address, element, rows, channels, channels)
+    }
+
+    /// Rows that start every `stride` elements.
+    ///
+    /// # Errors
+    /// As [`DeviceRows::with_stride`].
+    ///
+    /// ```
+    /// use dynorm::{QuantizedType, cuda::DeviceQuantizedRows};
+    /// let padded = DeviceQuantizedRows::with_stride(0x7f00_0000_0000, QuantizedType::I8, 8, 100, 128);
+    /// assert!(padded.is_ok());
+    /// ```
+    pub fn with_stride(
+        address: u64,
+        element: QuantizedType,
+        rows: usize,
+        channels: usize,
+        stride: usize,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(rows, channels, stride);
+        layout.span("tensor", 1)?;
+        Ok(Self { address, element, layout })
+    }
+
+    /// The heads of tokens in a larger tensor, as [`DeviceRows::of_heads`].
+    ///
+    /// # Errors
+    /// As that.
+    ///
+    /// ```
+    /// use dynorm::{HeadShape, QuantizedType, cuda::DeviceQuantizedRows};
+    /// let shape =
+    ///     HeadShape { tokens: 4, heads: 8, channels: 64, token_stride: 1024, head_stride: 64 };
+    /// assert!(DeviceQuantizedRows::of_heads(0x7f00_0000_0000, QuantizedType::I8, shape).is_ok());
+    /// ```
+    pub fn of_heads(address: u64, element: QuantizedType, shape: HeadShape) -> Result<Self, Error> {
+        let layout = Layout::of_heads("tensor", shape, 1)?;
+        layout.span("tensor", 1)?;
+        Ok(Self { address, element, layout })
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { address: self.address, element_size: 1, layout: self.layout }
+    }
+}
+
+/// What quantised results are to be multiplied with to have the values back, about: the twin of
+/// [`crate::Scale`]. Addresses are of f32 in device memory, which a call reads or writes when the
+/// stream comes to it: nobody checks that scales there are finite and at least 2^-126.
+///
+/// ```
+/// use dynorm::{ElementType::Bf16, Norm, QuantizedType::F8E4M3};
+/// use dynorm::cuda::{DeviceQuantizedRows, DeviceRows, DeviceScale, Forward};
+/// # fn f(x: u64, y: u64, scales: u64) -> Result<Forward, dynorm::Error> {
+/// let (x, y) = (DeviceRows::new(x, Bf16, 8, 4096)?, DeviceQuantizedRows::new(y, F8E4M3, 8, 4096)?);
+/// let norm = Norm::RmsNorm { eps: 1e-6 };
+/// Ok(Forward::quantized(norm, x, y, DeviceScale::Computed(scales)))
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DeviceScale {
+    /// The same for all; finite and at least [`f32::MIN_POSITIVE`].
+    Given(f32),
+    /// The same for all, at this address.
+    GivenAt(u64),
+    /// One for each row, side by side at this address.
+    GivenPerRow(u64),
+    /// One for each row, computed from the largest magnitude of the row's results by
+    /// [`QuantizedType::scale_for`] and written here. NaN does not count, infinity as [`f32::MAX`].
+    Computed(u64),
 }
 
 /// One value per channel in device memory: a weight or a bias.

@@ -4,7 +4,7 @@ use super::args::dynorm_forward_args;
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use super::tensors::{address, memory, per_row};
+use super::tensors::{address, memory};
 use crate::place::{self, Access};
 use crate::{RowStatistics, Rows};
 use core::mem::{MaybeUninit, offset_of};
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn dynorm_row_statistics_compute(
             return Err(Refusal::Unwanted { what: "args.residual", reason });
         }
         let (norm, x, isa) = (args.norm()?, args.input()?, args.isa()?);
-        let written = per_row("statistics", address(statistics), args.rows, 4)?;
+        let written = Access::per_row("statistics", address(statistics), args.rows, 4)?;
         let written = Access { is_written: true, ..written };
         place::check(args.rows, &[Some(x.access("input")?), Some(written)])?;
         // SAFETY: the addresses were checked; the caller vouches for the memory.

@@ -260,8 +260,9 @@ impl Tensors {
             None => (None, None),
             Some(residual) => residual.access()?,
         };
-        let statistics =
-            statistics.map(|data| per_row("statistics", address(data), rows, 4)).transpose()?;
+        let statistics = statistics
+            .map(|data| Access::per_row("statistics", address(data), rows, 4))
+            .transpose()?;
         let tensors = [
             Some(x),
             Some(y),
@@ -313,20 +314,8 @@ impl Scales {
             Self::GivenPerRow(data) => (data, rows, false),
             Self::Computed(data) => (data, rows, true),
         };
-        Ok(Access { is_written, ..per_row("scales", address(data), count, 1)? })
+        Ok(Access { is_written, ..Access::per_row("scales", address(data), count, 1)? })
     }
-}
-
-/// `count` f32 for each row, which are read.
-#[inline]
-pub(super) fn per_row(
-    what: &'static str,
-    address: u64,
-    rows: usize,
-    count: usize,
-) -> Result<Access, Error> {
-    let place = Place::new(what, address, size_of::<f32>(), Layout::new(rows, count, count))?;
-    Ok(Access::read(what, place))
 }
 
 pub(super) fn address<T>(data: *const T) -> u64 {

@@ -85,6 +85,10 @@ DEVICE float rsqrt_fast(float a) {
 }
 DEVICE float exp2_fast(float a) { return host::exp2_of(a); }
 DEVICE float tanh_fast(float a) { return float(host::approximate(host::tanh_of(a), 0x1p-11)); }
+DEVICE float reciprocal_exact(float a) { return 1.0f / a; }
+DEVICE float divide_exact(float a, float b) { return a / b; }
+DEVICE float max_number(float a, float b) { return __builtin_fmaxf(a, b); }
+DEVICE u32 round_to_integer(float a) { return a != a ? 0 : u32(int(__builtin_nearbyintf(a))); }
 DEVICE float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b ? a : b; }
 DEVICE float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b ? a : b; }
 
@@ -116,12 +120,19 @@ DEVICE void load_2_if(bool when, u32& word, u64 address) {
 DEVICE void load_4_if(bool when, u32* word, u64 address) {
     if (when) load_4(word, address);
 }
+DEVICE void load_8_if(bool when, u32* word, u64 address) {
+    if (when) load_8(word, address);
+}
 DEVICE void load_16_if(bool when, u32* word, u64 address) {
     if (when) load_16(word, address);
 }
 DEVICE void store_any(u64 address, const void* from, u32 bytes) {
     host::check_access(address, bytes, true);
     std::memcpy(reinterpret_cast<void*>(address), from, bytes);
+}
+DEVICE void store_1(u64 address, u32 word) {
+    const unsigned char byte = static_cast<unsigned char>(word);
+    store_any(address, &byte, 1);
 }
 DEVICE void store_2(u64 address, u32 word) {
     const u16 half = u16(word);

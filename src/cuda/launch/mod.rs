@@ -3,9 +3,13 @@
 //! What decides the order of a row's sums (`RowShape`) comes from the number of channels and the
 //! type of x alone.
 
-use super::args::{ABSENT, Args, type_number};
+mod fused;
+
+use super::args::{ABSENT, Args, SCALE_NUMBER, STATISTICS_NONE, Tensor, type_number};
+use super::call::{Call, Output};
 use super::kernel::Form;
 use super::rows::{DeviceChannels, DeviceRows};
+use crate::place::Place;
 use crate::{ElementType, Error, Norm};
 
 /// Bytes of the widest access.
@@ -28,23 +32,13 @@ const MAX_CHANNELS: usize = i32::MAX as usize;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Launch {
     pub(crate) form: Form,
+    /// The type of what the function is taken of.
+    pub(crate) source: ElementType,
     pub(crate) grid: u32,
     pub(crate) block: u32,
     /// Blocks of a cluster; 1 for none.
     pub(crate) cluster: u32,
     pub(crate) args: Args,
-}
-
-/// A call, validated: what the shape is decided from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    pub(crate) norm: Norm,
-    pub(crate) x: DeviceRows,
-    pub(crate) y: DeviceRows,
-    pub(crate) weight: Option<DeviceChannels>,
-    pub(crate) bias: Option<DeviceChannels>,
-    pub(crate) weight_offset: f32,
-    pub(crate) fast: bool,
 }
 
 /// How the threads share a row.
@@ -71,6 +65,26 @@ impl RowShape {
         let threads = row.div_ceil(vectors * segments).next_multiple_of(WARP);
         Self { threads, vectors, segments }
     }
+
+    /// Threads of a block, and blocks for so many rows.
+    fn blocks(self, rows: usize) -> (usize, usize) {
+        if self.threads <= WARP {
+            (SMALL_BLOCK, rows.div_ceil(SMALL_BLOCK / self.threads))
+        } else {
+            (self.threads, rows)
+        }
+    }
+
+    /// Arguments with those that tell a kernel this shape.
+    fn arguments(self, args: Args) -> Args {
+        Args {
+            threads: self.threads as u32,
+            row_shift: self.threads.ilog2(),
+            vectors: self.vectors as u32,
+            segments: self.segments as u32,
+            ..args
+        }
+    }
 }
 
 /// Plans a call for a device whose clusters have at most `max_cluster` blocks; nothing is to be
@@ -82,8 +96,11 @@ pub(crate) fn plan(call: &Call, max_cluster: u32) -> Result<Option<Launch>, Erro
     if call.x.layout.rows == 0 {
         return Ok(None);
     }
-    let launch =
-        if call.norm.is_elementwise() { plan_elements(call) } else { plan_rows(call, max_cluster) };
+    let launch = match plain_output(call) {
+        None => fused::plan(call),
+        Some(y) if call.norm.is_elementwise() => plan_elements(call, y),
+        Some(y) => plan_rows(call, y, max_cluster),
+    };
     launch.map(Some).ok_or(Error::TooLarge {
         what: "input",
         rows: call.x.layout.rows,
@@ -91,14 +108,27 @@ pub(crate) fn plan(call: &Call, max_cluster: u32) -> Result<Option<Launch>, Erro
     })
 }
 
-fn plan_rows(call: &Call, max_cluster: u32) -> Option<Launch> {
+/// The output, if nothing is fused.
+fn plain_output(call: &Call) -> Option<DeviceRows> {
+    let fused = call.residual.is_some()
+        || call.gate.is_some()
+        || call.statistics.is_some()
+        || call.heads().is_some();
+    match call.output {
+        Output::Rows(y) if !fused => Some(y),
+        _ => None,
+    }
+}
+
+fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
     let (x, rows) = (call.x.layout, call.x.layout.rows);
     if x.channels > MAX_CHANNELS {
         return None;
     }
     let shape = RowShape::new(x.channels, call.x.element);
     let in_cluster = shape.segments > 1 && shape.segments <= max_cluster as usize;
-    let form = match (whole_vectors(call, VECTOR / call.x.element.size()), shape) {
+    let wide = whole_vectors(call, [call.x.place(), y.place()], lanes_of(call.x.element));
+    let form = match (wide, shape) {
         (false, _) => Form::RereadAny,
         (true, RowShape { segments: 1, vectors: 4, .. }) => Form::Keep4,
         (true, RowShape { segments: 1, .. }) => Form::Keep8,
@@ -106,48 +136,50 @@ fn plan_rows(call: &Call, max_cluster: u32) -> Option<Launch> {
         (true, _) => Form::Reread,
     };
     let cluster = if form == Form::Cluster { shape.segments } else { 1 };
-    let (block, blocks) = if shape.threads <= WARP {
-        (SMALL_BLOCK, rows.div_ceil(SMALL_BLOCK / shape.threads))
-    } else {
-        (shape.threads, rows.checked_mul(cluster)?)
-    };
-    let args = Args {
-        threads: shape.threads as u32,
-        row_shift: shape.threads.ilog2(),
-        vectors: shape.vectors as u32,
-        segments: shape.segments as u32,
-        ..arguments(call)
-    };
-    Some(Launch { form, grid: grid(blocks)?, block: block as u32, cluster: cluster as u32, args })
+    let (block, blocks) = shape.blocks(rows);
+    Some(Launch {
+        form,
+        source: call.x.element,
+        grid: grid(blocks.checked_mul(cluster)?)?,
+        block: block as u32,
+        cluster: cluster as u32,
+        args: shape.arguments(arguments(call, call.x, y)),
+    })
 }
 
-fn plan_elements(call: &Call) -> Option<Launch> {
-    let (x, y) = (call.x.layout, call.y.layout);
-    let dense = (x.stride == x.channels && y.stride == x.channels) || x.rows == 1;
+fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
+    let x = call.x.layout;
+    let dense = (x.stride == x.channels && y.layout.stride == x.channels) || x.rows == 1;
     let form = |wide| match (wide, call.fast) {
         (true, false) => Form::Wide,
         (false, false) => Form::Narrow,
         (true, true) => Form::FastWide,
         (false, true) => Form::FastNarrow,
     };
-    let unroll = |wide| if wide { UNROLL_WIDE } else { UNROLL_NARROW };
-    let lanes = VECTOR / call.x.element.size();
+    let lanes = lanes_of(call.x.element);
     if dense && call.weight.is_none() && call.bias.is_none() {
         let elements = x.rows * x.channels;
-        let wide = is_aligned(&call.x, lanes) && is_aligned(&call.y, lanes);
+        let wide = is_aligned(call.x.place(), lanes) && is_aligned(y.place(), lanes);
         let accesses = if wide { elements / lanes } else { elements };
         let blocks = accesses.div_ceil(SMALL_BLOCK * unroll(wide)).max(1);
-        let args = Args { channels: elements as u64, ..arguments(call) };
+        let args = Args { channels: elements as u64, ..arguments(call, call.x, y) };
         return Some(Launch {
             form: form(wide),
+            source: call.x.element,
             grid: grid(blocks)?,
             block: SMALL_BLOCK as u32,
             cluster: 1,
             args,
         });
     }
-    let wide = whole_vectors(call, lanes);
-    let columns = if wide { x.channels / lanes } else { x.channels };
+    let wide = whole_vectors(call, [call.x.place(), y.place()], lanes);
+    plan_columns(call.x, form(wide), wide, arguments(call, call.x, y))
+}
+
+/// Plans a launch whose threads stay in their columns.
+fn plan_columns(source: DeviceRows, form: Form, wide: bool, args: Args) -> Option<Launch> {
+    let x = source.layout;
+    let columns = if wide { x.channels / lanes_of(source.element) } else { x.channels };
     let column_blocks = columns.div_ceil(SMALL_BLOCK);
     // Columns of a block, spread evenly; several rows side by side where they are few.
     let threads = match columns.div_ceil(column_blocks) {
@@ -166,15 +198,26 @@ fn plan_elements(call: &Call) -> Option<Launch> {
         column_blocks: column_blocks_32,
         column_magic,
         column_shift,
-        ..arguments(call)
+        ..args
     };
     Some(Launch {
-        form: form(wide),
+        form,
+        source: source.element,
         grid: grid(column_blocks.checked_mul(row_blocks)?)?,
         block: (threads * side_by_side) as u32,
         cluster: 1,
         args,
     })
+}
+
+/// Accesses of a thread in a column.
+fn unroll(wide: bool) -> usize {
+    if wide { UNROLL_WIDE } else { UNROLL_NARROW }
+}
+
+/// Elements of the widest access.
+fn lanes_of(element: ElementType) -> usize {
+    VECTOR / element.size()
 }
 
 /// A factor and a shift for which `n / divisor` is `n * factor >> shift` for all n below 2^31
@@ -191,53 +234,56 @@ fn grid(blocks: usize) -> Option<u32> {
     (blocks <= MAX_GRID).then_some(blocks as u32)
 }
 
-/// Whether every row of all tensors is whole vectors of `lanes` elements that lie at multiples of
-/// their size, or of 16 bytes.
-fn whole_vectors(call: &Call, lanes: usize) -> bool {
-    let strided = |rows: &DeviceRows| {
-        let bytes = vector_bytes(rows.element, lanes);
-        is_aligned(rows, lanes)
-            && (rows.layout.rows == 1
-                || (rows.layout.stride * rows.element.size()).is_multiple_of(bytes))
+/// Whether every row of `tensors`, and weight and bias, are whole vectors of `lanes` elements that lie
+/// at multiples of their size, or of 16 bytes.
+fn whole_vectors(call: &Call, tensors: impl IntoIterator<Item = Place>, lanes: usize) -> bool {
+    let strided = |place: Place| {
+        let whole = |stride: usize| {
+            (stride * place.element_size).is_multiple_of(vector_bytes(place.element_size, lanes))
+        };
+        let layout = place.layout;
+        is_aligned(place, lanes)
+            && (layout.rows == 1 || whole(layout.stride))
+            && layout.heads.is_none_or(|heads| whole(heads.token_stride))
     };
     let operand = |operand: Option<DeviceChannels>| {
         operand.is_none_or(|given| {
-            given.address.is_multiple_of(vector_bytes(given.element, lanes) as u64)
+            given.address.is_multiple_of(vector_bytes(given.element.size(), lanes) as u64)
         })
     };
     call.x.layout.channels.is_multiple_of(lanes)
-        && strided(&call.x)
-        && strided(&call.y)
+        && tensors.into_iter().all(strided)
         && operand(call.weight)
         && operand(call.bias)
 }
 
-fn is_aligned(rows: &DeviceRows, lanes: usize) -> bool {
-    rows.address.is_multiple_of(vector_bytes(rows.element, lanes) as u64)
+fn is_aligned(place: Place, lanes: usize) -> bool {
+    place.address.is_multiple_of(vector_bytes(place.element_size, lanes) as u64)
 }
 
-fn vector_bytes(element: ElementType, lanes: usize) -> usize {
-    (element.size() * lanes).min(VECTOR)
+fn vector_bytes(element_size: usize, lanes: usize) -> usize {
+    (element_size * lanes).min(VECTOR)
 }
 
-/// The arguments that do not depend on the launch's shape.
-fn arguments(call: &Call) -> Args {
+/// The arguments of a call without anything fused that do not depend on the launch's shape, for the
+/// function taken of `x`.
+fn arguments(call: &Call, x: DeviceRows, y: DeviceRows) -> Args {
     let number = |operand: Option<DeviceChannels>| {
         operand.map_or(ABSENT, |given| type_number(given.element))
     };
     let address = |operand: Option<DeviceChannels>| operand.map_or(0, |given| given.address);
     Args {
-        x: call.x.address,
-        y: call.y.address,
+        x: x.address,
+        y: y.address,
         weight: address(call.weight),
         bias: address(call.bias),
-        x_stride: call.x.layout.stride as u64,
-        y_stride: call.y.layout.stride as u64,
-        rows: call.x.layout.rows as u64,
-        channels: call.x.layout.channels as u64,
+        x_stride: x.layout.stride as u64,
+        y_stride: y.layout.stride as u64,
+        rows: x.layout.rows as u64,
+        channels: x.layout.channels as u64,
         weight_offset: or_minus_zero(call.weight_offset),
-        parameter: parameters(call.norm, call.x.layout.channels),
-        y_type: type_number(call.y.element),
+        parameter: parameters(call.norm, x.layout.channels),
+        y_type: type_number(y.element),
         weight_type: number(call.weight),
         bias_type: number(call.bias),
         threads: 0,
@@ -248,7 +294,20 @@ fn arguments(call: &Call) -> Args {
         column_blocks: 0,
         column_magic: 0,
         column_shift: 0,
-        reserved: 0,
+        heads: 1,
+        head_magic: 0,
+        head_shift: 0,
+        scale: SCALE_NUMBER,
+        statistics: STATISTICS_NONE,
+        factor: 1.0,
+        approximate: call.fast.into(),
+        x_token_stride: 0,
+        y_token_stride: 0,
+        scales: 0,
+        statistics_address: 0,
+        addend: Tensor::NONE,
+        sum: Tensor::NONE,
+        gate: Tensor::NONE,
     }
 }
 
@@ -288,15 +347,8 @@ mod tests {
     use ElementType::{Bf16, F16, F32};
 
     fn call(norm: Norm, x: ElementType, rows: usize, channels: usize) -> Call {
-        Call {
-            norm,
-            x: DeviceRows::new(1 << 20, x, rows, channels).unwrap(),
-            y: DeviceRows::new(1 << 40, x, rows, channels).unwrap(),
-            weight: None,
-            bias: None,
-            weight_offset: 0.0,
-            fast: false,
-        }
+        let at = |address| DeviceRows::new(address, x, rows, channels).unwrap();
+        Call::new(norm, at(1 << 20), Output::Rows(at(1 << 40)))
     }
 
     const RMS: Norm = Norm::DEFAULTS[0];
@@ -439,7 +491,8 @@ mod tests {
         assert_eq!(form(&aligned), Form::Keep4);
         let shifted = |address: u64| DeviceRows::new(address, Bf16, 4, 4096).unwrap();
         assert_eq!(form(&Call { x: shifted((1 << 20) + 8), ..aligned }), Form::RereadAny);
-        assert_eq!(form(&Call { y: shifted((1 << 40) + 2), ..aligned }), Form::RereadAny);
+        let output = Output::Rows(shifted((1 << 40) + 2));
+        assert_eq!(form(&Call { output, ..aligned }), Form::RereadAny);
         let weight = Some(DeviceChannels { address: 4104, element: Bf16 });
         assert_eq!(form(&Call { weight, ..aligned }), Form::RereadAny);
         let bias = Some(DeviceChannels { address: 8196, element: F32 });

@@ -1,0 +1,61 @@
+// Functions of each element by itself with more fused around them: DyT, DyISRU, Derf. As in
+// elements.cuh a thread stays in its column; a scale that has to be computed from a whole row takes
+// the kernels of fused_rows.cuh.
+#pragma once
+
+#include "elements.cuh"
+#include "fused_rows.cuh"
+
+// N elements are one access.
+template <class F, class X, u32 N> DEVICE void map_fused(const Args& args) {
+    constexpr u32 AT_ONCE = 2; // accesses of a thread that are in flight at once
+    const Items items = in_rows<N>(args);
+    const F function(args);
+    Operands<N> operands;
+    if (items.left > 0) operands.load(args, items.column);
+    wait_for_previous_grid();
+    allow_next_grid();
+    operands.widen(args);
+    const bool adds = args.addend.type != ABSENT;
+#pragma unroll 1
+    for (u32 first = 0; first < items.left; first += AT_ONCE * items.step) {
+        SomeOfX<X, true, N> some[AT_ONCE];
+        Residual<true, N> residual[AT_ONCE];
+#pragma unroll
+        for (u32 i = 0; i < AT_ONCE; ++i) {
+            const u32 row = first + i * items.step;
+            const RowIndex at = index_of(args, items.row + row);
+            const u64 start = row_start(args.x_stride, args.x_token_stride, at);
+            some[i].load(args.x + (start + items.column) * X::size, row < items.left);
+            if (adds) residual[i].load(args, at, items.column, row < items.left);
+        }
+#pragma unroll
+        for (u32 i = 0; i < AT_ONCE; ++i) {
+            const u32 row = first + i * items.step;
+            if (row >= items.left) break;
+            const RowIndex at = index_of(args, items.row + row);
+            if (adds) residual[i].add_to(some[i], args, at, items.column, N);
+            float value[N];
+#pragma unroll
+            for (u32 j = 0; j < N; ++j) value[j] = function(some[i][j]);
+            operands.apply(value, args);
+            Output output{args, at, known_factor(args, at), false};
+            output.put<true>(value, items.column, N);
+        }
+    }
+}
+
+// The names that src/cuda/kernel.rs looks up.
+#define FUSED_ELEMENT_KERNELS_OF(function, F, x, X)                                                \
+    KERNEL(function##_##x##_fused_wide, ELEMENT_THREADS, 6) { map_fused<F, X, X::in_16_bytes>(args); } \
+    KERNEL(function##_##x##_fused_narrow, ELEMENT_THREADS, 8) { map_fused<F, X, 1>(args); }        \
+    KERNEL(function##_##x##_fused_reread, 512, 2) {                                                \
+        fused_row_of_elements<F, ReadSegments<X, true>>(args);                                     \
+    }                                                                                              \
+    KERNEL(function##_##x##_fused_reread_any, 512, 2) {                                            \
+        fused_row_of_elements<F, ReadSegments<X, false>>(args);                                    \
+    }
+#define FUSED_ELEMENT_KERNELS(function, F)                                                         \
+    FUSED_ELEMENT_KERNELS_OF(function, F, f32, Element<F32>)                                       \
+    FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)                                       \
+    FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)
