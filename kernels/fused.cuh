@@ -6,13 +6,9 @@
 // same for all threads. The kernels without any of it do not carry them.
 #pragma once
 
+#include "dynorm/functions.cuh"
 #include "pipeline.cuh"
 #include "quantize.cuh"
-
-// z * sigmoid(z).
-DEVICE float silu(float z) {
-    return z * reciprocal_fast(1.0f + exp2_fast(z * -1.44269504f));
-}
 
 // A row, by token and head.
 struct RowIndex {
@@ -143,7 +139,7 @@ DEVICE void apply_gate(float (&value)[N], const Args& args, const RowIndex& at, 
         z.load(address + first * size_of(args.gate.type), args.gate.type, count);
         z.widen(args.gate.type, 0.0f);
 #pragma unroll
-        for (u32 i = 0; i < CHUNK; ++i) value[first + i] *= silu(z[i]);
+        for (u32 i = 0; i < CHUNK; ++i) value[first + i] *= dynorm::silu(z[i]);
     }
 }
 

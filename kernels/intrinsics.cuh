@@ -1,7 +1,16 @@
-// What the kernels need of the machine, by name: memory accesses, conversions, shuffles,
-// barriers. All inline PTX is here. tests/cuda_host/device.h has a twin of each function, with
-// which the same kernels are compiled for the host.
+// What the kernels need of the machine, by name: memory accesses, conversions, shuffles, barriers.
+// All inline PTX is here, and in dynorm/arithmetic.cuh what other kernels may want, too.
+// tests/cuda_host/device.h has a twin of each function, with which the same kernels are compiled for
+// the host.
 #pragma once
+
+#include "dynorm/arithmetic.cuh"
+
+using dynorm::absolute;
+using dynorm::max_nan;
+using dynorm::min_nan;
+using dynorm::multiply_add;
+using dynorm::reciprocal_fast;
 
 #ifdef DYNORM_HOST
 #include "device.h"
@@ -28,52 +37,14 @@ DEVICE u32 shift_right(u32 low, u32 high, u32 bits) { return __funnelshift_r(low
 
 DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 as_bits(float value) { return __float_as_uint(value); }
-DEVICE float absolute(float a) { return fabsf(a); }
-DEVICE float with_sign_of(float a, float b) { return copysignf(a, b); }
-DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 // Rounded to nearest; right for 0, subnormals and infinity.
 DEVICE float rsqrt_exact(float a) { return __frsqrt_rn(a); }
 
-// Relative error 2^-23; subnormal results are 0. (Without ftz it is three times the instructions.)
-DEVICE float reciprocal_fast(float a) {
-    float r;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
-    return r;
-}
-// Relative error 2^-22.9; a must be normal.
-DEVICE float rsqrt_fast(float a) {
-    float r;
-    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
-    return r;
-}
-// 2 ulp; subnormal results are 0.
-DEVICE float exp2_fast(float a) {
-    float r;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
-    return r;
-}
-// Relative error 2^-11.
-DEVICE float tanh_fast(float a) {
-    float r;
-    asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(a));
-    return r;
-}
 // Rounded to nearest.
 DEVICE float reciprocal_exact(float a) { return __frcp_rn(a); }
 DEVICE float divide_exact(float a, float b) { return __fdiv_rn(a, b); }
 // The larger, or the one that is not NaN.
 DEVICE float max_number(float a, float b) { return fmaxf(a, b); }
-// Unlike fminf and fmaxf, these give NaN for NaN.
-DEVICE float min_nan(float a, float b) {
-    float r;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
-DEVICE float max_nan(float a, float b) {
-    float r;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
 
 DEVICE float f16_to_float(u32 low_half) {
     float r;

@@ -18,6 +18,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+FUNCTIONS = "dynorm/functions.cuh"
+
 # (what, file, text that is there once, what takes its place)
 BREAKS = [
     ("wrong shuffle mask", "group.cuh", "(threads < LANES ? threads : LANES) / 2; mask > 0", "(threads < LANES ? threads : LANES) / 4; mask > 0"),
@@ -70,11 +72,17 @@ BREAKS = [
     ("tail missing", "elements.cuh", "last < args.channels)", "last + 1 < args.channels)"),
     ("columns past the row", "elements.cuh", "column < args.channels ? args.rows : 0", "args.rows"),
     ("elements without the wait", "elements.cuh", "    wait_for_previous_grid();\n", ""),
-    ("no clamp", "dyisru.cu", "max_nan(min_nan(x * prescale, 0x1p60f), -0x1p60f)", "x * prescale"),
-    ("no Newton step", "dyisru.cu", "multiply_add(z, scaled, z * (scaled * 0.5f * fault))", "z * scaled"),
-    ("sign of -0", "dyt.cu", "with_sign_of(magnitude < 1.0f ? small : large, z)", "magnitude < 1.0f ? small : with_sign_of(large, z)"),
-    ("tanh without its small form", "dyt.cu", "magnitude < 1.0f ?", "magnitude < 0.1f ?"),
-    ("erf's last coefficient", "derf.cu", "7.853861e-5f", "7.9e-5f"),
+    ("DyISRU without its clamp", FUNCTIONS, "max_nan(min_nan(x * prescale, 0x1p60f), -0x1p60f)", "x * prescale"),
+    ("no Newton step", FUNCTIONS, "multiply_add(z, scaled, z * (scaled * 0.5f * fault))", "z * scaled"),
+    ("sign of -0", FUNCTIONS, "small` loses.\n    return with_sign_of(magnitude < 1.0f ? small : large, z)", "\n    return magnitude < 1.0f ? small : with_sign_of(large, z)"),
+    ("tanh without its small form", FUNCTIONS, "small` loses.\n    return with_sign_of(magnitude < 1.0f ?", "\n    return with_sign_of(magnitude < 0.1f ?"),
+    ("erf's last coefficient", FUNCTIONS, "7.853861e-5f", "7.9e-5f"),
+    ("silu without the digits that its exponent loses", FUNCTIONS, "low * -0.69314718f", "0.0f"),
+    ("silu without its Newton step", FUNCTIONS, "multiply_add(share, low * -0.69314718f, rest)", "share * (low * -0.69314718f)"),
+    ("silu without its lower clamp", FUNCTIONS, "max_nan(z, -88.0f)", "z"),
+    ("silu without its upper clamp", FUNCTIONS, "min_nan(a, 88.0f)", "a"),
+    ("DyISRU's beta is not prescaled", FUNCTIONS, "beta * prescale * prescale", "beta * prescale"),
+    ("a shift of 0 takes the sign of -0", FUNCTIONS, "shift(shift == 0.0f ? -0.0f : shift)", "shift(shift)"),
 ]
 
 

@@ -11,6 +11,8 @@ mod capi;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;
+#[path = "cuda_host/functions.rs"]
+mod functions;
 #[path = "cuda_host/library.rs"]
 mod library;
 

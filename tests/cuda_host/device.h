@@ -1,9 +1,8 @@
 // The twin of kernels/intrinsics.cuh for the host: each function does what the device's does, and
 // tells `host::fault` of what the device would not forgive.
-//
-// Approximate functions err as much as their documentation allows, upwards or downwards as the
-// test asks: results that are right here are right on every device.
 #pragma once
+
+#include "arithmetic.h"
 
 #include <cstdint>
 #include <cstring>
@@ -46,11 +45,6 @@ void cluster_wait();
 void wait_for_previous_grid();
 
 void check_access(u64 address, u32 bytes, bool write);
-double approximate(double exact, double relative_error);
-float flushed(double value); // subnormal numbers are 0
-float exp2_of(float a);
-double sqrt_of(double a);
-double tanh_of(double a);
 float f16_to_float(u16 half);
 u16 float_to_f16(float value);
 u16 float_to_bf16(float value);
@@ -75,22 +69,11 @@ DEVICE u32 as_bits(float value) {
     return bits;
 }
 
-DEVICE float absolute(float a) { return __builtin_fabsf(a); }
-DEVICE float with_sign_of(float a, float b) { return __builtin_copysignf(a, b); }
-DEVICE float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE float rsqrt_exact(float a) { return float(1.0 / host::sqrt_of(a)); }
-DEVICE float reciprocal_fast(float a) { return host::flushed(host::approximate(1.0 / a, 0x1p-23)); }
-DEVICE float rsqrt_fast(float a) {
-    return float(host::approximate(1.0 / host::sqrt_of(host::flushed(a)), 0x1.125p-23));
-}
-DEVICE float exp2_fast(float a) { return host::exp2_of(a); }
-DEVICE float tanh_fast(float a) { return float(host::approximate(host::tanh_of(a), 0x1p-11)); }
 DEVICE float reciprocal_exact(float a) { return 1.0f / a; }
 DEVICE float divide_exact(float a, float b) { return a / b; }
 DEVICE float max_number(float a, float b) { return __builtin_fmaxf(a, b); }
 DEVICE u32 round_to_integer(float a) { return a != a ? 0 : u32(int(__builtin_nearbyintf(a))); }
-DEVICE float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b ? a : b; }
-DEVICE float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b ? a : b; }
 
 DEVICE float f16_to_float(u32 low_half) { return host::f16_to_float(u16(low_half)); }
 DEVICE u32 pack_f16(float low, float high) {

@@ -147,6 +147,16 @@ impl Emulator {
         assert_eq!(launched, Ok(()), "{:?}: {}", tensors.case, self.fault());
     }
 
+    /// An installed function of every element of `x`, by its name in functions.cpp.
+    pub fn apply(&self, name: &str, parameters: [f32; 2], x: &[f32]) -> Vec<f32> {
+        let apply: unsafe extern "C" fn(*const f32, *const f32, *mut f32, usize) =
+            self.symbol(name);
+        let mut y = vec![0.0; x.len()];
+        // SAFETY: no function has more parameters; x and y are as long as it says.
+        unsafe { apply(parameters.as_ptr(), x.as_ptr(), y.as_mut_ptr(), x.len()) };
+        y
+    }
+
     /// What the last launch did that a device would not forgive.
     pub fn fault(&self) -> String {
         let fault: unsafe extern "C" fn() -> *const c_char = self.symbol("host_fault");

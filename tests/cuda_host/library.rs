@@ -28,6 +28,7 @@ pub fn build_from(root: &Path, kernels: &Path, folder: &Path, flags: &str) -> Pa
     sources.extend(files(&here, "cpp"));
     let mut inputs = sources.clone();
     inputs.extend(files(kernels, "cuh"));
+    inputs.extend(files(&kernels.join("dynorm"), "cuh"));
     inputs.extend(files(&here, "h"));
 
     fs::create_dir_all(folder).unwrap();

@@ -320,7 +320,7 @@ fn parameters(norm: Norm, channels: usize) -> [f32; 3] {
             let prescale = prescale(beta);
             [beta * prescale * prescale, scale, prescale]
         }
-        Norm::Derf { alpha, shift } => [alpha, or_minus_zero(shift), 0.0],
+        Norm::Derf { alpha, shift } => [alpha, shift, 0.0],
     }
 }
 
