@@ -13,6 +13,8 @@ mod cuda_common;
 mod emulator;
 #[path = "cuda_host/functions.rs"]
 mod functions;
+#[path = "cuda_host/fused.rs"]
+mod fused;
 #[path = "cuda_host/library.rs"]
 mod library;
 

@@ -4,3 +4,4 @@
 
 pub mod buffer;
 pub mod case;
+pub mod fused;
