@@ -5,6 +5,8 @@
 mod cuda_common;
 #[path = "cuda_common/exhaustive.rs"]
 mod exhaustive;
+#[path = "cuda_device/fused.rs"]
+mod fused;
 #[path = "cuda_common/gpu.rs"]
 mod gpu;
 

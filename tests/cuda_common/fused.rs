@@ -72,6 +72,8 @@ pub struct Case {
     pub residual: Option<(ElementType, bool)>,
     pub gate: Option<ElementType>,
     pub in_place: bool,
+    /// Whether DyT's tanh may be the device's own.
+    pub fast_tanh: bool,
     pub shape: Shape,
 }
 
@@ -87,6 +89,7 @@ impl Case {
             residual: None,
             gate: None,
             in_place: false,
+            fast_tanh: false,
             shape,
         }
     }
@@ -152,7 +155,8 @@ impl Case {
                     Forward::quantized(self.norm, x, y, scaling.at(scales))
                 }
             }
-            .weight_offset(self.weight_offset);
+            .weight_offset(self.weight_offset)
+            .fast_tanh(self.fast_tanh);
             if let (Some(at), Some(element)) = (weight_at, self.weight) {
                 call = call.weight(addresses[at], element);
             }

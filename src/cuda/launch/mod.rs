@@ -150,7 +150,9 @@ fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
 fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
     let x = call.x.layout;
     let dense = (x.stride == x.channels && y.layout.stride == x.channels) || x.rows == 1;
-    let form = |wide| match (wide, call.fast) {
+    // Other functions have no approximate form.
+    let fast = call.fast && matches!(call.norm, Norm::DyT { .. });
+    let form = |wide| match (wide, fast) {
         (true, false) => Form::Wide,
         (false, false) => Form::Narrow,
         (true, true) => Form::FastWide,
@@ -344,6 +346,7 @@ fn or_minus_zero(summand: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::ptx::Target;
     use ElementType::{Bf16, F16, F32};
 
     fn call(norm: Norm, x: ElementType, rows: usize, channels: usize) -> Call {
@@ -448,6 +451,19 @@ mod tests {
         with_weight.weight = Some(DeviceChannels { address: 4096, element: F32 });
         let launch = plan(&with_weight, 1).unwrap().unwrap();
         assert_eq!((launch.form, launch.args.column_blocks), (Form::Narrow, 8));
+    }
+
+    #[test]
+    fn an_approximate_tanh_is_for_dyt_alone() {
+        for norm in Norm::DEFAULTS {
+            for channels in [1000, 1024] {
+                let fast = Call { fast: true, ..call(norm, Bf16, 3, channels) };
+                let launch = plan(&fast, 1).unwrap().unwrap();
+                assert!(Form::of(norm, Target::Sm80).contains(&launch.form), "{norm:?}");
+            }
+        }
+        let fast = Call { fast: true, ..call(DYT, Bf16, 3, 1000) };
+        assert_eq!(plan(&fast, 1).unwrap().unwrap().form, Form::FastWide);
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn check(machine: &mut dyn Machine, case: &Case) {
         weight: case.weight,
         bias: case.bias,
         weight_offset: case.weight_offset,
+        fast_tanh: case.fast_tanh,
         ..Case::new(case.norm, source, case.shape.dense())
     };
     let plain = operands.run(machine, &source_at);
@@ -113,6 +114,7 @@ pub fn sample(norm: Norm, i: usize, channels: usize) -> Case {
         residual: maybe(&mut numbers).map(|element| (element, numbers.below(2) == 0)),
         gate: maybe(&mut numbers),
         in_place,
+        fast_tanh: numbers.below(3) == 0,
         ..Case::new(norm, x, shape)
     }
 }
