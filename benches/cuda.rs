@@ -7,6 +7,8 @@
 //! that every call finds its data in memory. Calls are replayed from a graph and timed with
 //! events; the time is the median of the replays.
 
+#[path = "cuda/fused.rs"]
+mod fused;
 #[path = "../tests/cuda_common/gpu.rs"]
 mod gpu;
 
@@ -234,4 +236,5 @@ fn main() {
     );
     bandwidth(&gpu, extent);
     latency(&gpu, extent);
+    fused::run(&gpu, extent);
 }

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from tables import bandwidth_table, exhaustive_table, small_table
+from tables import bandwidth_table, exhaustive_table, fused_table, small_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 # What the sanitizer slows down a hundredfold is tested without it.
@@ -101,7 +101,8 @@ def main():
         getattr(runner, step)()
     results = {"smoke": arguments.smoke, "passed": runner.passed, "measured": runner.rows}
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
-    tables = [exhaustive_table(runner.rows), small_table(runner.rows), bandwidth_table(runner.rows)]
+    makers = [exhaustive_table, small_table, bandwidth_table, fused_table]
+    tables = [make(runner.rows) for make in makers]
     warning = "**Made with --smoke: the figures mean nothing.**\n\n" if arguments.smoke else ""
     (arguments.output / "results.md").write_text(warning + "\n".join(tables))
     print(f"{arguments.output}/results.json, {arguments.output}/results.md")

@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn kernels_declare_an_argument_of_this_size() {
         let size = size_of::<Args>();
-        for (name, text) in ptx::FILES {
-            let text = str::from_utf8(text).unwrap();
+        for file in ptx::FILES {
+            let (name, text) = (file.name, String::from_utf8(file.text()).unwrap());
             let parameters: Vec<_> = text.matches(".param").collect();
             let ours = format!("[{size}]");
             let declared = text

@@ -112,7 +112,7 @@ mod tests {
         for (index, norm) in Norm::DEFAULTS.into_iter().enumerate() {
             assert_eq!(function_index(norm), index);
             for target in [Target::Sm80, Target::Sm90] {
-                let text = str::from_utf8(ptx::find(norm.name(), target).unwrap()).unwrap();
+                let text = String::from_utf8(ptx::find(norm.name(), target).unwrap()).unwrap();
                 let forms = Form::of(norm, target);
                 for x in ElementType::ALL {
                     for form in forms {
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn ptx_loads_on_the_oldest_driver_that_is_supported() {
-        for (name, text) in ptx::FILES {
-            let text = str::from_utf8(text).unwrap();
+        for file in ptx::FILES {
+            let (name, text) = (file.name, String::from_utf8(file.text()).unwrap());
             assert!(text.starts_with(".version 8.2\n"), "{name}");
             assert!(text.ends_with('\0'), "{name}");
         }

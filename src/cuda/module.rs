@@ -33,7 +33,7 @@ impl Module {
     pub(crate) unsafe fn load(norm: Norm, target: Target) -> Result<Self, Error> {
         let ptx = ptx::find(norm.name(), target).ok_or(Error::NotLoaded { name: norm.name() })?;
         // SAFETY: the same contract; embedded PTX ends with a 0 byte.
-        let module = unsafe { compile(ptx) }?;
+        let module = unsafe { compile(&ptx) }?;
         let mut module = Self {
             module,
             kernels: [[ptr::null_mut(); Form::COUNT]; ElementType::ALL.len()],

@@ -1,12 +1,28 @@
-//! The compiled kernels that are part of this library.
+//! The compiled kernels that are part of this library, packed.
 
-/// `(function.sm_architecture, PTX ended by a 0 byte)`.
-pub(crate) static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
+use miniz_oxide::inflate::decompress_to_vec;
 
-/// The PTX of a function.
-pub(crate) fn find(function: &str, target: Target) -> Option<&'static [u8]> {
+/// A file of PTX.
+pub(crate) struct File {
+    /// `function.sm_architecture`.
+    pub(crate) name: &'static str,
+    packed: &'static [u8],
+}
+
+/// All of them, packed by `build.rs`.
+pub(crate) static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
+
+impl File {
+    /// The text, ended by a 0 byte.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        decompress_to_vec(self.packed).expect("build.rs has packed it")
+    }
+}
+
+/// The PTX of a function, ended by a 0 byte.
+pub(crate) fn find(function: &str, target: Target) -> Option<Vec<u8>> {
     let name = Some((function, target.suffix()));
-    FILES.iter().find(|(file, _)| file.split_once('.') == name).map(|&(_, text)| text)
+    FILES.iter().find(|file| file.name.split_once('.') == name).map(File::text)
 }
 
 /// What the PTX is compiled for.

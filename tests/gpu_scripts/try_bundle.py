@@ -29,7 +29,7 @@ WHO = {
 }
 KINDS = {
     "machine", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
-    "host time of a call", "host time of a call, C",
+    "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
 }  # fmt: skip
 
 
