@@ -2,7 +2,10 @@
 
 use super::math::Erf;
 use super::pipeline::{Function, Pointwise};
-use super::simd::{Simd, element::Storage};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Derf {
@@ -34,7 +37,7 @@ impl Function for Derf {
 
 impl<S: Simd> Pointwise<S> for Erf<S> {
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         Erf::apply(self, s, x)
     }
 }

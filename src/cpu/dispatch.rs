@@ -2,16 +2,16 @@
 //! output type × instruction set is an instance; weight and bias types are told apart inside.
 
 use super::isa::Isa;
-use super::job::Job;
+use super::job::{Job, Stored};
 use super::known::Known;
 use super::operands::with_wide_operands;
 use super::pipeline::{Function, RowFunction, Run};
-use super::simd::element::Storage;
+use super::simd::element::{Output, Storage};
 use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx2, avx512};
 use super::{derf::Derf, dyisru::DyIsru, dyt::DyT, layer_norm::LayerNorm, rms_norm::RmsNorm};
-use crate::{ElementType, Norm};
+use crate::{ElementType, F8E4M3 as F8, Norm, QuantizedType};
 use half::{bf16, f16};
 
 /// Does a piece of work on the calling thread.
@@ -53,22 +53,29 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
 /// As [`run`].
 unsafe fn run_function<F: Function>(function: F, job: &Job) {
     use ElementType::{Bf16, F16, F32};
+    use QuantizedType::{F8E4M3, I8};
     macro_rules! with {
         ($x:ty, $y:ty) => {
             // SAFETY: the same contract, and the types are the job's.
             unsafe { run_typed::<F, $x, $y>(function, job) }
         };
     }
-    match (job.x_element, job.y_element) {
-        (F32, F32) => with!(f32, f32),
-        (F32, F16) => with!(f32, f16),
-        (F32, Bf16) => with!(f32, bf16),
-        (F16, F32) => with!(f16, f32),
-        (F16, F16) => with!(f16, f16),
-        (F16, Bf16) => with!(f16, bf16),
-        (Bf16, F32) => with!(bf16, f32),
-        (Bf16, F16) => with!(bf16, f16),
-        (Bf16, Bf16) => with!(bf16, bf16),
+    match (job.x_element, job.stored) {
+        (F32, Stored::Element(F32)) => with!(f32, f32),
+        (F32, Stored::Element(F16)) => with!(f32, f16),
+        (F32, Stored::Element(Bf16)) => with!(f32, bf16),
+        (F32, Stored::Quantized(I8, _)) => with!(f32, i8),
+        (F32, Stored::Quantized(F8E4M3, _)) => with!(f32, F8),
+        (F16, Stored::Element(F32)) => with!(f16, f32),
+        (F16, Stored::Element(F16)) => with!(f16, f16),
+        (F16, Stored::Element(Bf16)) => with!(f16, bf16),
+        (F16, Stored::Quantized(I8, _)) => with!(f16, i8),
+        (F16, Stored::Quantized(F8E4M3, _)) => with!(f16, F8),
+        (Bf16, Stored::Element(F32)) => with!(bf16, f32),
+        (Bf16, Stored::Element(F16)) => with!(bf16, f16),
+        (Bf16, Stored::Element(Bf16)) => with!(bf16, bf16),
+        (Bf16, Stored::Quantized(I8, _)) => with!(bf16, i8),
+        (Bf16, Stored::Quantized(F8E4M3, _)) => with!(bf16, F8),
     }
 }
 
@@ -77,7 +84,7 @@ unsafe fn run_function<F: Function>(function: F, job: &Job) {
 /// # Safety
 /// As [`run`]; the job's output must be f32.
 unsafe fn run_known<F: RowFunction>(function: F, job: &Job) {
-    debug_assert_eq!(job.y_element, ElementType::F32);
+    debug_assert_eq!(job.stored, Stored::Element(ElementType::F32));
     let Some(statistics) = job.statistics else { return };
     // SAFETY: the same contract, and the types are the job's.
     unsafe {
@@ -92,12 +99,39 @@ unsafe fn run_known<F: RowFunction>(function: F, job: &Job) {
 
 /// # Safety
 /// As [`run`]; `X` and `Y` must be the job's element types.
-unsafe fn run_typed<F: Function, X: Storage, Y: Storage>(function: F, job: &Job) {
-    // The conversion to bfloat16 is all that the last step brings.
-    let bf16 = job.y_element == ElementType::Bf16;
-    let isa = if bf16 { job.isa } else { job.isa.min(Isa::Avx512) };
+unsafe fn run_typed<F: Function, X: Storage, Y: Output>(function: F, job: &Job) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
-    unsafe { enter(isa, Run::<F, X, Y>::new(function, job)) }
+    unsafe {
+        let run = Run::<F, X, Y>::new(function, job);
+        // The conversion to bfloat16 is all that the last one brings: others are not compiled for it.
+        if Y::DIGITS == BF16_DIGITS {
+            enter(job.isa, run)
+        } else {
+            enter_without_bf16(job.isa, run)
+        }
+    }
+}
+
+/// [`Output::DIGITS`] of bfloat16.
+const BF16_DIGITS: u32 = 8;
+
+/// As [`enter`], for kernels to which AVX512-BF16 makes no difference.
+///
+/// # Safety
+/// As that.
+unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        Isa::Portable => portable::enter(kernel),
+        // SAFETY: the same contract.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2::enter(kernel) },
+        // SAFETY: the same contract, and the second has what the first has.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::enter(kernel) },
+        // No other architecture has these, so the contract rules them out.
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => portable::enter(kernel),
+    }
 }
 
 /// Runs `kernel` compiled for `isa`.

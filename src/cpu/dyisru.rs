@@ -2,7 +2,10 @@
 
 use super::math::Isru;
 use super::pipeline::{Function, Pointwise};
-use super::simd::{Simd, element::Storage};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) struct DyIsru {
@@ -35,12 +38,12 @@ impl<S: Simd> Pointwise<S> for Isru<S> {
     const ORDINARY: bool = true;
 
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         if Y::DIGITS <= 8 { self.apply_coarse(s, x) } else { Isru::apply(self, s, x) }
     }
 
     #[inline(always)]
-    fn apply_ordinary<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply_ordinary<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         if Y::DIGITS <= 8 { self.apply_coarse_ordinary(s, x) } else { Isru::apply(self, s, x) }
     }
 }

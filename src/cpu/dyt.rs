@@ -2,7 +2,10 @@
 
 use super::math::Tanh;
 use super::pipeline::{Function, Pointwise};
-use super::simd::{Simd, element::Storage};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) struct DyT {
@@ -33,7 +36,7 @@ impl Function for DyT {
 
 impl<S: Simd> Pointwise<S> for Tanh<S> {
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         Tanh::apply(self, s, x)
     }
 }

@@ -7,7 +7,7 @@
 
 use super::dispatch::enter;
 use super::finish::Fence;
-use super::job::{Job, Places, Tensor};
+use super::job::{Job, Places, Stored, Tensor};
 use super::piece::{Form, Output, Piece, Scale};
 use super::residual::Residual;
 use super::statistics::find_row;
@@ -85,7 +85,11 @@ impl Fused {
         let channels = job.channels;
         let y = NonNull::from(&mut scratch.0).cast::<f32>();
         let layout = Layout::new(job.rows, channels, channels);
-        run(&Job { y: Places::new(y.cast(), layout), y_element: ElementType::F32, ..*job });
+        run(&Job {
+            y: Places::new(y.cast(), layout),
+            stored: Stored::Element(ElementType::F32),
+            ..*job
+        });
         for row in 0..job.rows {
             // SAFETY: the same contract; the row's results are in the scratch piece.
             unsafe {
@@ -116,7 +120,7 @@ impl Fused {
                 let y_places = Places::new(y.cast(), Layout::new(1, end - first, end - first));
                 run(&Job {
                     y: y_places,
-                    y_element: ElementType::F32,
+                    stored: Stored::Element(ElementType::F32),
                     statistics,
                     ..job.part(0, 1, first, end)
                 });

@@ -3,7 +3,7 @@
 use super::fused::Fused;
 use super::isa::Isa;
 use crate::tensor::{Heads, Layout};
-use crate::{ElementType, RowStatistics};
+use crate::{ElementType, QuantizedType, RowStatistics};
 use core::ptr::NonNull;
 
 /// A weight or a bias: one value per channel of the piece.
@@ -89,6 +89,46 @@ pub(crate) struct Tensor {
     pub(crate) element: ElementType,
 }
 
+/// What results are stored as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stored {
+    Element(ElementType),
+    Quantized(QuantizedType, KnownScale),
+}
+
+/// KnownScale that are known beforehand: one, or the address of one for each row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum KnownScale {
+    All(f32),
+    PerRow(NonNull<f32>),
+}
+
+impl Stored {
+    /// Bytes of an element.
+    #[inline]
+    fn size(self) -> usize {
+        match self {
+            Self::Element(element) => element.size(),
+            Self::Quantized(..) => 1,
+        }
+    }
+
+    /// The same from row `row` on.
+    ///
+    /// # Safety
+    /// There must be such a row, or be as many.
+    #[inline]
+    unsafe fn from(self, row: usize) -> Self {
+        match self {
+            Self::Quantized(element, KnownScale::PerRow(scales)) => {
+                // SAFETY: the same contract.
+                Self::Quantized(element, KnownScale::PerRow(unsafe { scales.add(row) }))
+            }
+            _ => self,
+        }
+    }
+}
+
 /// A piece of work: `rows` rows of `channels` channels.
 ///
 /// Whoever makes one vouches that `x` and `y` are valid for the rows that it describes, the
@@ -99,7 +139,7 @@ pub(crate) struct Job<'a> {
     pub(crate) x: Places,
     pub(crate) y: Places,
     pub(crate) x_element: ElementType,
-    pub(crate) y_element: ElementType,
+    pub(crate) stored: Stored,
     /// The instructions to do it with, which the processor must have.
     pub(crate) isa: Isa,
     pub(crate) rows: usize,
@@ -153,7 +193,7 @@ impl<'a> Job<'a> {
         let (x, y) = unsafe {
             (
                 self.x.from(row, first, self.x_element.size()),
-                self.y.from(row, first, self.y_element.size()),
+                self.y.from(row, first, self.stored.size()),
             )
         };
         Self {
@@ -161,6 +201,8 @@ impl<'a> Job<'a> {
             y,
             rows,
             channels: end - first,
+            // SAFETY: there is a scale for each row.
+            stored: unsafe { self.stored.from(row) },
             weight: self.weight.map(at),
             bias: self.bias.map(at),
             // SAFETY: there is one for each row.
@@ -174,6 +216,7 @@ impl<'a> Job<'a> {
     pub(crate) fn flattened(self) -> Self {
         let dense = self.x.is_dense(self.channels) && self.y.is_dense(self.channels);
         let plain = self.weight.is_none() && self.bias.is_none() && self.fused.is_none();
+        let plain = plain && !matches!(self.stored, Stored::Quantized(_, KnownScale::PerRow(_)));
         if dense && plain && self.rows > 0 {
             let channels = self.rows * self.channels;
             let row = |places: Places| Places { stride: channels, ..places };

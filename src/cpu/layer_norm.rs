@@ -14,7 +14,10 @@
 
 use super::pipeline::{Function, Pointwise, RowFunction};
 use super::row_sum::{Summand, row_sum};
-use super::simd::{Simd, element::Storage};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
 use crate::RowStatistics;
 
 #[derive(Clone, Copy)]
@@ -266,7 +269,7 @@ impl<S: Simd> Standardise<S> {
 
 impl<S: Simd> Pointwise<S> for Standardise<S> {
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let mut y = x;
         if self.near {
             for j in 0..U {

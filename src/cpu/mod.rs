@@ -30,7 +30,7 @@ pub use copy::copy;
 pub use isa::Isa;
 
 pub(crate) use fused::Fused;
-pub(crate) use job::{Job, Operand, Places, Tensor};
+pub(crate) use job::{Job, KnownScale, Operand, Places, Stored, Tensor};
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;

@@ -1,8 +1,11 @@
 //! The sentence that every kernel is: load → (row statistic) → function → affine → store.
 
 use super::cache::LINE;
-use super::job::{Job, Operand};
-use super::simd::{Kernel, Simd, element::Storage};
+use super::job::{Job, KnownScale, Operand, Stored};
+use super::simd::{
+    Kernel, Simd,
+    element::{Output, Storage},
+};
 use crate::{ElementType, RowStatistics};
 use core::marker::PhantomData;
 use half::{bf16, f16};
@@ -54,7 +57,7 @@ pub(crate) trait RowFunction: Function {
 pub(crate) trait Pointwise<S: Simd>: Copy {
     /// The function of `U` vectors; of several at once, so that one's latency hides another's.
     /// The result goes to weight and bias and is then rounded to a `Y`, which may hide an error.
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U];
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U];
 
     /// Whether `apply_ordinary` is more than `apply`.
     const ORDINARY: bool = false;
@@ -62,7 +65,7 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// The same for ordinary arguments. For others it may give 0 or NaN instead, which
     /// [`try_store_x4`](super::simd::element::Output::try_store_x4) finds and leaves to `apply`.
     #[inline(always)]
-    fn apply_ordinary<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply_ordinary<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         self.apply::<U, Y>(s, x)
     }
 }
@@ -98,7 +101,7 @@ impl<'a, F: Function, X, Y> Run<'a, F, X, Y> {
     }
 }
 
-impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
+impl<F: Function, X: Storage, Y: Output> Kernel for Run<'_, F, X, Y> {
     type Output = ();
 
     #[inline(always)]
@@ -142,7 +145,7 @@ impl<F: Function, X: Storage, Y: Storage> Kernel for Run<'_, F, X, Y> {
 /// # Safety
 /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`.
 #[inline(always)]
-unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Storage>(
+unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Output>(
     s: S,
     prepared: F::Prepared<S>,
     job: &Job,
@@ -162,7 +165,8 @@ unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Storage>(
                 // The last row has none after it, and is read once more instead.
                 let next = (i + 1).min(rows - 1);
                 let after = F::row(prepared, s, x.add(next * x_stride), job.channels, first + next);
-                write_row(s, &known, job, ahead, x.add(i * x_stride), y.add(i * y_stride));
+                let (x, y) = (x.add(i * x_stride), y.add(i * y_stride));
+                write_row(s, &known, factor::<S, Y>(s, job, first + i), job, ahead, x, y);
                 known = after;
             }
         }
@@ -172,10 +176,29 @@ unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Storage>(
             unsafe {
                 let x = x.add(i * x_stride);
                 let row = F::row(prepared, s, x, job.channels, first + i);
-                write_row(s, &row, job, ahead, x, y.add(i * y_stride));
+                let factor = factor::<S, Y>(s, job, first + i);
+                write_row(s, &row, factor, job, ahead, x, y.add(i * y_stride));
             }
         }
     }
+}
+
+/// What the results of row `index` of `job` are multiplied with before they are stored, if they are
+/// quantised.
+///
+/// # Safety
+/// `job` must keep [`Job`]'s promises.
+#[inline(always)]
+unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -> S::F {
+    let scale = match job.stored {
+        Stored::Quantized(_, KnownScale::All(scale)) if Y::QUANTIZED => scale,
+        // SAFETY: there is one for each row.
+        Stored::Quantized(_, KnownScale::PerRow(scales)) if Y::QUANTIZED => unsafe {
+            scales.add(index).read()
+        },
+        _ => 1.0,
+    };
+    s.splat(1.0 / scale)
 }
 
 /// What is fetched while something else is in work.
@@ -192,9 +215,10 @@ struct Ahead {
 /// # Safety
 /// They must be places of one of its rows.
 #[inline(always)]
-unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
+unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
     s: S,
     row: &impl Pointwise<S>,
+    factor: S::F,
     job: &Job,
     ahead: Ahead,
     x: *const X,
@@ -215,7 +239,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
         while i < stop {
             let access = First((stop - i).min(S::LANES));
             // SAFETY: `i + access.0 <= stop <= n`.
-            unsafe { write_block::<S, X, Y, _, 1>(s, row, job, access, i, x, y) };
+            unsafe { write_block::<S, X, Y, _, 1>(s, row, factor, job, access, i, x, y) };
             i += access.0;
         }
         if stop == n {
@@ -230,7 +254,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
             }
             // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
             // multiples of a cache line.
-            let written = unsafe { write_whole_block::<S, X, Y, _>(s, row, job, i, x, y) };
+            let written = unsafe { write_whole_block::<S, X, Y, _>(s, row, factor, job, i, x, y) };
             if !written {
                 stop = i + block;
                 continue 'parts;
@@ -247,9 +271,10 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Storage>(
 /// As [`write_row`], for the channels that `access` reaches; `y + i` must be 64-byte aligned if
 /// the job is streamed and `access` is [`Whole`].
 #[inline(always)]
-unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize>(
+unsafe fn write_block<S: Simd, X: Storage, Y: Output, A: Access, const U: usize>(
     s: S,
     row: &impl Pointwise<S>,
+    factor: S::F,
     job: &Job,
     access: A,
     i: usize,
@@ -259,7 +284,12 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize
     // SAFETY: the caller vouches for these channels of `x`, `y` and the operands.
     unsafe {
         let x = access.load::<S, X, U>(s, x.add(i));
-        let v = affine(s, job, access, i, row.apply::<U, Y>(s, x));
+        let mut v = affine(s, job, access, i, row.apply::<U, Y>(s, x));
+        if Y::QUANTIZED {
+            for j in 0..U {
+                v[j] = s.mul(v[j], factor);
+            }
+        }
         access.store(s, y.add(i), v, job.stream);
     }
 }
@@ -270,9 +300,10 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Storage, A: Access, const U: usize
 /// # Safety
 /// As [`write_block`] for [`Whole`].
 #[inline(always)]
-unsafe fn write_whole_block<S: Simd, X: Storage, Y: Storage, R: Pointwise<S>>(
+unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
     s: S,
     row: &R,
+    factor: S::F,
     job: &Job,
     i: usize,
     x: *const X,
@@ -281,7 +312,7 @@ unsafe fn write_whole_block<S: Simd, X: Storage, Y: Storage, R: Pointwise<S>>(
     // SAFETY: the same contract.
     unsafe {
         if !Y::tries::<S>() {
-            write_block::<S, X, Y, _, UNROLL>(s, row, job, Whole, i, x, y);
+            write_block::<S, X, Y, _, UNROLL>(s, row, factor, job, Whole, i, x, y);
             return true;
         }
         let (x, y) = (Whole.load::<S, X, UNROLL>(s, x.add(i)), y.add(i));
@@ -303,7 +334,7 @@ unsafe fn write_whole_block<S: Simd, X: Storage, Y: Storage, R: Pointwise<S>>(
 /// # Safety
 /// As that.
 #[inline(always)]
-unsafe fn try_store<S: Simd, Y: Storage>(
+unsafe fn try_store<S: Simd, Y: Output>(
     s: S,
     y: *mut Y,
     v: [S::F; 4],
@@ -417,7 +448,7 @@ pub(crate) trait Access: Copy {
     /// # Safety
     /// `p` must be valid for writes of the elements that are in memory, and 64-byte aligned if
     /// `stream` and all are.
-    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+    unsafe fn store<S: Simd, E: Output, const U: usize>(
         self,
         s: S,
         p: *mut E,
@@ -443,7 +474,7 @@ impl Access for Whole {
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+    unsafe fn store<S: Simd, E: Output, const U: usize>(
         self,
         s: S,
         p: *mut E,
@@ -479,7 +510,7 @@ impl Access for First {
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd, E: Storage, const U: usize>(
+    unsafe fn store<S: Simd, E: Output, const U: usize>(
         self,
         s: S,
         p: *mut E,

@@ -2,7 +2,10 @@
 
 use super::pipeline::{Function, Pointwise, RowFunction};
 use super::row_sum::{Summand, row_sum};
-use super::simd::{Simd, element::Storage};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
 use crate::RowStatistics;
 
 #[derive(Clone, Copy)]
@@ -115,7 +118,7 @@ pub(crate) struct Scale<S: Simd> {
 
 impl<S: Simd> Pointwise<S> for Scale<S> {
     #[inline(always)]
-    fn apply<const U: usize, Y: Storage>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let mut y = x;
         for j in 0..U {
             y[j] = s.mul(x[j], self.rstd);

@@ -1,7 +1,7 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
 use super::{Form, Forward, Residual, Scales, Tensor};
-use crate::cpu::{self, Fused, Isa, Job, Operand, Places};
+use crate::cpu::{self, Fused, Isa, Job, KnownScale, Operand, Places, Stored};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
 use crate::{ElementType, Error, RowStatistics};
@@ -22,18 +22,18 @@ impl Forward<'_> {
                 Ok(Some(Operand { data: given.data, element: given.element }))
             }
         };
-        let (y_element, y_size) = match self.y.element {
-            Form::Element(element) => (element, element.size()),
-            // The function gives f32, which are quantised then.
-            Form::Quantized(..) => (ElementType::F32, 1),
+        let form = self.form()?;
+        let fused = self.fused(form)?;
+        let y_size = match form {
+            cpu::Form::Element(element) => element.size(),
+            cpu::Form::Quantized(..) => 1,
         };
-        let fused = self.fused()?;
         let sum = self.residual.map_or(self.x, |residual| residual.sum);
         let mut job = Job {
             x: Places::new(sum.data, sum.layout),
             y: Places::new(self.y.data, y),
             x_element: sum.element,
-            y_element,
+            stored: self.stored(form),
             isa: match self.isa {
                 Some(isa) => isa.checked()?,
                 None => Isa::current()?,
@@ -65,12 +65,41 @@ impl Forward<'_> {
         Ok(())
     }
 
+    /// What the output is, with its scales checked.
+    #[inline]
+    fn form(&self) -> Result<cpu::Form, Error> {
+        Ok(match self.y.element {
+            Form::Element(element) => cpu::Form::Element(element),
+            Form::Quantized(element, scales) => {
+                cpu::Form::Quantized(element, checked_scale(scales, self.x.layout.rows)?)
+            }
+        })
+    }
+
+    /// What the function stores: the output, unless something comes between. A scale that is computed
+    /// does: f32 are stored then, and quantised after. With statistics given the function is compiled
+    /// for f32 only.
+    #[inline]
+    fn stored(&self, form: cpu::Form) -> Stored {
+        let between = self.gate.is_some() || self.statistics.is_some();
+        match form {
+            _ if between => Stored::Element(ElementType::F32),
+            cpu::Form::Element(element) => Stored::Element(element),
+            cpu::Form::Quantized(element, cpu::Scale::Given(scale)) => {
+                Stored::Quantized(element, KnownScale::All(scale))
+            }
+            cpu::Form::Quantized(element, cpu::Scale::GivenPerRow(scales)) => {
+                Stored::Quantized(element, KnownScale::PerRow(scales))
+            }
+            cpu::Form::Quantized(_, cpu::Scale::Computed(_)) => Stored::Element(ElementType::F32),
+        }
+    }
+
     /// What is done beside the function, if anything.
     #[inline]
-    fn fused(&self) -> Result<Option<Fused>, Error> {
-        // With statistics given the function is compiled for f32 only.
-        let quantized = matches!(self.y.element, Form::Quantized(..));
-        let output = self.gate.is_some() || quantized || self.statistics.is_some();
+    fn fused(&self, form: cpu::Form) -> Result<Option<Fused>, Error> {
+        let computed = matches!(form, cpu::Form::Quantized(_, cpu::Scale::Computed(_)));
+        let output = self.gate.is_some() || computed || self.statistics.is_some();
         if self.residual.is_none() && !output {
             return Ok(None);
         }
@@ -91,12 +120,6 @@ impl Forward<'_> {
                 }
                 let x = tensor("input", self.x)?;
                 Some(cpu::Residual { x, residual: residual.places, sum })
-            }
-        };
-        let form = match self.y.element {
-            Form::Element(element) => cpu::Form::Element(element),
-            Form::Quantized(element, scales) => {
-                cpu::Form::Quantized(element, checked_scale(scales, shape.rows)?)
             }
         };
         let behind =

@@ -2,8 +2,8 @@
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{
-    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_shards, check_statistics,
-    sample,
+    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_over, check_shards,
+    check_statistics, sample,
 };
 use crate::emulator::{self, Emulator, Range, Settings};
 use crate::{TYPES, device};
@@ -193,6 +193,25 @@ fn statistics_of_rows() {
             for shards in [2, 4, 8] {
                 check_shards(&mut host, norm, element, shape(3, 1024), shards);
                 check_shards(&mut host, norm, element, shape(2, 8 * 45), shards);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_computed_scale_is_of_the_row_alone() {
+    let mut emulator = emulator::lock();
+    let mut host = Host::new(&mut emulator);
+    // What a 0 beside the row gives is far larger than anything in it.
+    let far = |row: usize, channel: usize| 100.0 + ((row + 3 * channel) % 7) as f64 / 8.0;
+    for norm in [Norm::LayerNorm { eps: 1e-5 }, Norm::Derf { alpha: -0.01, shift: 1.0 }] {
+        for channels in [5, 45, 1031] {
+            for skew in [0, 1] {
+                let case = Case {
+                    output: Output::Quantized(QuantizedType::I8, Scaling::Computed),
+                    ..Case::new(norm, TYPES[0], Shape { skew, ..shape(3, channels) })
+                };
+                check_over(&mut host, &case, &far);
             }
         }
     }

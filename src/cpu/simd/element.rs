@@ -6,6 +6,11 @@ use half::{bf16, f16};
 
 /// A type of outputs. The methods are those of [`Simd`] for the type, with their contracts.
 pub(crate) trait Output: Copy + 'static {
+    /// Bits of the significand that results are computed to, the implied one included: what will be
+    /// rounded to few of them need not be exact to 24.
+    const DIGITS: u32 = 24;
+    /// Whether results are multiplied with the reciprocal of a scale before they are stored.
+    const QUANTIZED: bool = false;
     /// # Safety
     /// `p` must be valid for writes of `4 * S::LANES` elements, and aligned to as many, at most 64
     /// bytes, where `STREAM`.
@@ -38,9 +43,6 @@ pub(crate) trait Output: Copy + 'static {
 /// An element type as the kernels see it. The methods are those of [`Simd`] for the type,
 /// with their contracts.
 pub(crate) trait Storage: Output {
-    /// Bits of the significand, the implied one included. A result that will be rounded to few
-    /// of them need not be exact to 24.
-    const DIGITS: u32;
     /// # Safety
     /// `p` must be valid for reads of `2 * S::LANES` elements.
     unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2];
@@ -57,8 +59,6 @@ pub(crate) trait Storage: Output {
 macro_rules! storage {
     ($ty:ty, $digits:literal, $load_x2:ident, $unordered:ident, $load_part:ident, $store_x4:ident, $store_part:ident $(, $more:item)*) => {
         impl Storage for $ty {
-            const DIGITS: u32 = $digits;
-
             #[inline(always)]
             unsafe fn load_x2<S: Simd>(s: S, p: *const Self) -> [S::F; 2] {
                 // SAFETY: the same contract.
@@ -77,6 +77,8 @@ macro_rules! storage {
         }
 
         impl Output for $ty {
+            const DIGITS: u32 = $digits;
+
             $($more)*
 
             #[inline(always)]
@@ -122,6 +124,8 @@ storage!(
 macro_rules! output_of_8_bits {
     ($ty:ty, $store_x4:ident) => {
         impl Output for $ty {
+            const QUANTIZED: bool = true;
+
             #[inline(always)]
             unsafe fn store_x4<S: Simd, const STREAM: bool>(s: S, p: *mut Self, v: [S::F; 4]) {
                 // SAFETY: the same contract.

@@ -17,7 +17,12 @@ fn input(row: usize, channel: usize) -> f64 {
 /// Checks a call against the same in steps: the sum, bit for bit; the function over the sum, by a call
 /// with nothing fused; the gate against f64; rounding and quantising, bit for bit.
 pub fn check(machine: &mut dyn Machine, case: &Case) {
-    let Written { y, sum, scales } = case.run(machine, &input);
+    check_over(machine, case, &input);
+}
+
+/// The same over other values.
+pub fn check_over(machine: &mut dyn Machine, case: &Case, input: &dyn Fn(usize, usize) -> f64) {
+    let Written { y, sum, scales } = case.run(machine, input);
     let channels = case.shape.channels;
     let source = case.residual.map_or(case.x, |(element, _)| element);
     let x_kind = Kind::from(case.x);
