@@ -74,6 +74,7 @@ fn of_error(error: &Error) -> dynorm_status {
         | Error::TooLarge { .. }
         | Error::Length { .. }
         | Error::HeadStride { .. }
+        | Error::Heads { .. }
         | Error::Shape { .. } => DYNORM_ERROR_SHAPE,
         Error::Parameter { .. } => DYNORM_ERROR_PARAMETER,
         Error::SumType { .. } | Error::NoStatistics { .. } | Error::NoStaticScale { .. } => {

@@ -2,7 +2,6 @@
 
 use super::args::dynorm_forward_args;
 use super::boundary::guard;
-use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{address, memory};
 use crate::place::{self, Access};
@@ -72,11 +71,7 @@ pub unsafe extern "C" fn dynorm_row_statistics_compute(
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
-        if !args.residual.is_null() {
-            let reason = "statistics are those of x alone";
-            return Err(Refusal::Unwanted { what: "args.residual", reason });
-        }
-        let (norm, x, isa) = (args.norm()?, args.input()?, args.isa()?);
+        let (norm, x, isa) = (args.norm()?, args.statistics_input()?, args.isa()?);
         let written = Access::per_row("statistics", address(statistics), args.rows, 4)?;
         let written = Access { is_written: true, ..written };
         place::check(args.rows, &[Some(x.access("input")?), Some(written)])?;
