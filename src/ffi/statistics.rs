@@ -11,10 +11,11 @@ use core::slice;
 
 /// What is known of a row, or of a shard of it. All 0 are those of no elements.
 ///
-/// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute`, bring the
-/// parts together, and give the whole to a call, in its field `statistics`. For RMSNorm an all-reduce
-/// that sums up all four numbers does that; for LayerNorm gather them and merge them in the same order
-/// everywhere, by `dynorm_row_statistics_merge`, so that all devices have the same bits.
+/// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute` or
+/// `dynorm_cuda_row_statistics`, bring the parts together, and give the whole to a call, in its field
+/// `statistics`. For RMSNorm an all-reduce that sums up all four numbers does that; for LayerNorm
+/// gather them and merge them in the same order everywhere, by `dynorm_row_statistics_merge`, so that
+/// all devices have the same bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct dynorm_row_statistics {
