@@ -178,7 +178,8 @@ typedef uint32_t dynorm_isa;
 
 // Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
 // with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
-// largest value of its sign. Scales must be finite and at least 2^-126.
+// largest value of its sign. Scales must be finite and at least 2^-126. Those that are given are
+// checked on the CPU; a device reads them when the stream comes to the call, and checks nothing.
 enum dynorm_scale
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -186,7 +187,7 @@ enum dynorm_scale
  {
   // There is none, as y has more than 8 bits.
   DYNORM_SCALE_NONE = 0,
-  // One for all of y, which is read.
+  // One for all of y, which is read: in CUDA calls from device memory.
   DYNORM_SCALE_GIVEN = 1,
   // One for each row, which are read.
   DYNORM_SCALE_GIVEN_PER_ROW = 2,
@@ -216,8 +217,8 @@ enum dynorm_flag
   // CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
   DYNORM_FLAG_FAST_TANH = 4,
   // CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
-  // has finished. It waits before it reads x or writes y, but weight and bias may be read
-  // before: no kernel that may still run may write them.
+  // has finished. It waits before it reads anything but weight and bias, and before it writes: no
+  // kernel that may still run may write those two.
   DYNORM_FLAG_PROGRAMMATIC = 8,
 };
 #ifndef __cplusplus
@@ -255,10 +256,11 @@ typedef struct dynorm_norm {
 
 // What is known of a row, or of a shard of it. All 0 are those of no elements.
 //
-// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute`, bring the
-// parts together, and give the whole to a call, in its field `statistics`. For RMSNorm an all-reduce
-// that sums up all four numbers does that; for LayerNorm gather them and merge them in the same order
-// everywhere, by `dynorm_row_statistics_merge`, so that all devices have the same bits.
+// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute` or
+// `dynorm_cuda_row_statistics`, bring the parts together, and give the whole to a call, in its field
+// `statistics`. For RMSNorm an all-reduce that sums up all four numbers does that; for LayerNorm
+// gather them and merge them in the same order everywhere, by `dynorm_row_statistics_merge`, so that
+// all devices have the same bits.
 typedef struct dynorm_row_statistics {
   // Elements.
   float count;
@@ -279,15 +281,13 @@ typedef struct dynorm_row_statistics {
 // the end, whose default will be 0, too: `size` tells them which of them the caller knows.
 //
 // Everything stays the caller's, and nothing is kept: the struct is not needed after the call,
-// nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
-// until the stream has come past the call.
+// nor are the tensors, on the CPU. In CUDA calls all that the fields point at is device memory,
+// scales and statistics too, and is needed until the stream has come past the call.
 //
 // In place means that x and y are the same address, with the same strides and elements of the same
 // size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
 // sum, computed scales) with what is read or written is refused; rows that interleave with those of
 // the other tensor without a common element, as columns of one matrix do, are not.
-//
-// CUDA calls do not know the fields behind `reserved` yet, and must find them at 0.
 typedef struct dynorm_forward_args {
   // `sizeof(dynorm_forward_args)`.
   size_t size;
@@ -362,7 +362,7 @@ typedef struct dynorm_forward_args {
   // The same of z.
   size_t z_token_stride;
   // The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
-  // looked at without that.
+  // looked at without that. In CUDA calls they are device memory, a single one too.
   float *scales;
   // Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
   dynorm_scale scale_mode;
@@ -430,7 +430,7 @@ dynorm_status dynorm_forward_part(const struct dynorm_forward_args *args,
 //
 // Of `args`, the function with its parameters, channels, weight and bias with their types, and
 // weight_offset are used; z must be NULL, since what it is multiplied with has no bound; nothing
-// else is looked at.
+// else is looked at. Weight and bias are in the host's memory, also where y will be a device's.
 //
 // DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _VALUE also for RMSNorm and
 // LayerNorm, which have no such bound, and for a z. On error `bound` is left as it was. Any thread may
@@ -514,19 +514,41 @@ dynorm_status dynorm_cuda_open_context(void *context,
 void dynorm_cuda_close(struct dynorm_cuda *device);
 
 // Puts the work of `args` on `stream`, a `CUstream` (or `cudaStream_t`) of the device's context;
-// NULL for its default stream. The tensors are device memory, which may come from any library that
-// shares the context. Nothing is allocated and nothing is waited for, so that a stream that is
-// being captured into a graph takes it. In any batch and at any alignment a row gives the same
-// bits; addresses, row strides and channels that are multiples of 16 bytes are the fastest.
+// NULL for its default stream. Tensors, scales and statistics are device memory, which may come
+// from any library that shares the context. Nothing is allocated and nothing is waited for, so that
+// a stream that is being captured into a graph takes it. In any batch and at any alignment a row
+// gives the same bits; addresses, strides and channels that are multiples of 16 bytes are the
+// fastest.
 //
-// Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
-// device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also
+// beyond 2^31 blocks, channels or heads; DYNORM_ERROR_CUDA_NOT_LOADED if the device was opened
+// without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 // DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
-// DYNORM_ERROR_UNSUPPORTED for a y of 8 bits and for fields behind `reserved` that are not 0, or if
-// the library was built without CUDA. Any number of threads may call it at once.
+// DYNORM_ERROR_UNSUPPORTED also if the library was built without CUDA. Any number of threads may
+// call it at once.
+//
+// What it cannot see: what `dynorm_forward` cannot, until the stream has come past the call; and
+// the values of scales that are given.
 dynorm_status dynorm_cuda_forward(const struct dynorm_cuda *device,
                                   const struct dynorm_forward_args *args,
                                   void *stream);
+
+// Puts on `stream` the work of writing to `statistics`, device memory for one for each row, what
+// RMSNorm or LayerNorm need to know of the rows of x: `dynorm_row_statistics_compute` on a device,
+// for calls to take in their field `statistics`. Streams are as in `dynorm_cuda_forward`.
+//
+// Of `args`, the function with its parameters, rows, channels, heads, x with its type and strides,
+// and flags are used; residual must be NULL, since x alone is looked at; nothing else is. With no
+// rows nothing is done.
+//
+// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _OVERLAP if `statistics` shares
+// memory with x; _VALUE also for the element-wise functions, which need none, and for a residual;
+// _UNSUPPORTED and those of CUDA as `dynorm_cuda_forward`. Nothing is launched then. Any number of
+// threads may call it at once.
+dynorm_status dynorm_cuda_row_statistics(const struct dynorm_cuda *device,
+                                         const struct dynorm_forward_args *args,
+                                         struct dynorm_row_statistics *statistics,
+                                         void *stream);
 
 #ifdef __cplusplus
 }  // extern "C"

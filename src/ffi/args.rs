@@ -70,15 +70,13 @@ impl dynorm_norm {
 /// the end, whose default will be 0, too: `size` tells them which of them the caller knows.
 ///
 /// Everything stays the caller's, and nothing is kept: the struct is not needed after the call,
-/// nor are the tensors, on the CPU. In CUDA calls all tensors are device memory and are needed
-/// until the stream has come past the call.
+/// nor are the tensors, on the CPU. In CUDA calls all that the fields point at is device memory,
+/// scales and statistics too, and is needed until the stream has come past the call.
 ///
 /// In place means that x and y are the same address, with the same strides and elements of the same
 /// size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
 /// sum, computed scales) with what is read or written is refused; rows that interleave with those of
 /// the other tensor without a common element, as columns of one matrix do, are not.
-///
-/// CUDA calls do not know the fields behind `reserved` yet, and must find them at 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct dynorm_forward_args {
@@ -155,7 +153,7 @@ pub struct dynorm_forward_args {
     /// The same of z.
     pub z_token_stride: usize,
     /// The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
-    /// looked at without that.
+    /// looked at without that. In CUDA calls they are device memory, a single one too.
     pub scales: *mut f32,
     /// Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
     pub scale_mode: MaybeUninit<dynorm_scale>,
@@ -168,7 +166,7 @@ pub struct dynorm_forward_args {
 }
 
 /// The size of the struct in the first version of the header.
-pub(super) const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
+const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
 /// More than any version's size.
 const TOO_LARGE: usize = 4096;
 

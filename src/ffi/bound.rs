@@ -17,7 +17,7 @@ use half::{bf16, f16};
 ///
 /// Of `args`, the function with its parameters, channels, weight and bias with their types, and
 /// weight_offset are used; z must be NULL, since what it is multiplied with has no bound; nothing
-/// else is looked at.
+/// else is looked at. Weight and bias are in the host's memory, also where y will be a device's.
 ///
 /// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _VALUE also for RMSNorm and
 /// LayerNorm, which have no such bound, and for a z. On error `bound` is left as it was. Any thread may

@@ -40,13 +40,14 @@ pub enum dynorm_element {
 
 /// Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
 /// with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
-/// largest value of its sign. Scales must be finite and at least 2^-126.
+/// largest value of its sign. Scales must be finite and at least 2^-126. Those that are given are
+/// checked on the CPU; a device reads them when the stream comes to the call, and checks nothing.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum dynorm_scale {
     /// There is none, as y has more than 8 bits.
     DYNORM_SCALE_NONE = 0,
-    /// One for all of y, which is read.
+    /// One for all of y, which is read: in CUDA calls from device memory.
     DYNORM_SCALE_GIVEN = 1,
     /// One for each row, which are read.
     DYNORM_SCALE_GIVEN_PER_ROW = 2,
@@ -85,8 +86,8 @@ pub enum dynorm_flag {
     /// CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
     DYNORM_FLAG_FAST_TANH = 4,
     /// CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
-    /// has finished. It waits before it reads x or writes y, but weight and bias may be read
-    /// before: no kernel that may still run may write them.
+    /// has finished. It waits before it reads anything but weight and bias, and before it writes: no
+    /// kernel that may still run may write those two.
     DYNORM_FLAG_PROGRAMMATIC = 8,
 }
 

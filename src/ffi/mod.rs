@@ -24,7 +24,7 @@ pub use args::{dynorm_forward_args, dynorm_norm};
 pub use bound::dynorm_output_bound;
 pub use cuda::{
     dynorm_cuda, dynorm_cuda_close, dynorm_cuda_device_count, dynorm_cuda_forward,
-    dynorm_cuda_open_context, dynorm_cuda_open_primary,
+    dynorm_cuda_open_context, dynorm_cuda_open_primary, dynorm_cuda_row_statistics,
 };
 pub use enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_scale};
 pub use forward::{dynorm_forward, dynorm_forward_parallel, dynorm_forward_part};

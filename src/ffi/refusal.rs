@@ -31,9 +31,6 @@ pub(super) enum Refusal {
     Scale { mode: dynorm_scale, y_element: dynorm_element },
     #[error("args.rows is {rows}; it must be a multiple of args.heads, which is {heads}")]
     Heads { rows: usize, heads: usize },
-    #[cfg(feature = "cuda")]
-    #[error("{what} is given, which calls on a GPU do not take yet")]
-    CpuOnly { what: &'static str },
     #[error("DYNORM_FLAG_STREAM and DYNORM_FLAG_NO_STREAM exclude each other")]
     Contradiction,
     #[cfg(not(all(feature = "cuda", feature = "rayon")))]
@@ -54,8 +51,6 @@ impl Refusal {
             Self::Later { .. } => DYNORM_ERROR_UNSUPPORTED,
             #[cfg(not(all(feature = "cuda", feature = "rayon")))]
             Self::Unsupported { .. } => DYNORM_ERROR_UNSUPPORTED,
-            #[cfg(feature = "cuda")]
-            Self::CpuOnly { .. } => DYNORM_ERROR_UNSUPPORTED,
             Self::Unknown { .. }
             | Self::OutputOnly { .. }
             | Self::Unwanted { .. }
@@ -74,6 +69,7 @@ fn of_error(error: &Error) -> dynorm_status {
         | Error::TooLarge { .. }
         | Error::Length { .. }
         | Error::HeadStride { .. }
+        | Error::Heads { .. }
         | Error::Shape { .. } => DYNORM_ERROR_SHAPE,
         Error::Parameter { .. } => DYNORM_ERROR_PARAMETER,
         Error::SumType { .. } | Error::NoStatistics { .. } | Error::NoStaticScale { .. } => {

@@ -2,7 +2,6 @@
 
 use super::args::dynorm_forward_args;
 use super::boundary::guard;
-use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{address, memory};
 use crate::place::{self, Access};
@@ -12,10 +11,11 @@ use core::slice;
 
 /// What is known of a row, or of a shard of it. All 0 are those of no elements.
 ///
-/// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute`, bring the
-/// parts together, and give the whole to a call, in its field `statistics`. For RMSNorm an all-reduce
-/// that sums up all four numbers does that; for LayerNorm gather them and merge them in the same order
-/// everywhere, by `dynorm_row_statistics_merge`, so that all devices have the same bits.
+/// Tensor-parallel hosts compute them for their shards by `dynorm_row_statistics_compute` or
+/// `dynorm_cuda_row_statistics`, bring the parts together, and give the whole to a call, in its field
+/// `statistics`. For RMSNorm an all-reduce that sums up all four numbers does that; for LayerNorm
+/// gather them and merge them in the same order everywhere, by `dynorm_row_statistics_merge`, so that
+/// all devices have the same bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct dynorm_row_statistics {
@@ -72,11 +72,7 @@ pub unsafe extern "C" fn dynorm_row_statistics_compute(
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
-        if !args.residual.is_null() {
-            let reason = "statistics are those of x alone";
-            return Err(Refusal::Unwanted { what: "args.residual", reason });
-        }
-        let (norm, x, isa) = (args.norm()?, args.input()?, args.isa()?);
+        let (norm, x, isa) = (args.norm()?, args.statistics_input()?, args.isa()?);
         let written = Access::per_row("statistics", address(statistics), args.rows, 4)?;
         let written = Access { is_written: true, ..written };
         place::check(args.rows, &[Some(x.access("input")?), Some(written)])?;

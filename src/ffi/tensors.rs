@@ -48,7 +48,7 @@ pub(super) struct Operand {
     pub(super) element: ElementType,
 }
 
-/// All that a call on the CPU works on.
+/// All that a call works on.
 pub(super) struct Tensors {
     pub(super) x: Tensor,
     pub(super) y: Output,
@@ -99,7 +99,16 @@ impl dynorm_forward_args {
     /// Everything that there is, at addresses that can be used together.
     #[inline]
     pub(super) fn tensors(&self) -> Result<Tensors, Refusal> {
-        let tensors = Tensors {
+        let tensors = self.unchecked_tensors()?;
+        tensors.check(self.rows, self.channels)?;
+        Ok(tensors)
+    }
+
+    /// Everything that there is. Nothing but heads has been checked of shapes, and nothing of
+    /// addresses.
+    #[inline]
+    pub(super) fn unchecked_tensors(&self) -> Result<Tensors, Refusal> {
+        Ok(Tensors {
             x: self.input()?,
             y: self.output()?,
             weight: self.weight()?,
@@ -107,9 +116,19 @@ impl dynorm_forward_args {
             residual: self.residual()?,
             z: self.gate()?,
             statistics: (!self.statistics.is_null()).then_some(self.statistics),
-        };
-        tensors.check(self.rows, self.channels)?;
-        Ok(tensors)
+        })
+    }
+
+    /// What statistics are taken of.
+    ///
+    /// # Errors
+    /// There is a residual, which would be left out.
+    pub(super) fn statistics_input(&self) -> Result<Tensor, Refusal> {
+        if !self.residual.is_null() {
+            let reason = "statistics are those of x alone";
+            return Err(Refusal::Unwanted { what: "args.residual", reason });
+        }
+        self.input()
     }
 
     #[inline]

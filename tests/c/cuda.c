@@ -24,6 +24,9 @@ int main(void) {
   CHECK_STATUS(dynorm_cuda_device_count(NULL), null);
   CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, NULL), null);
   CHECK_STATUS(dynorm_cuda_forward(NULL, &args, NULL), null);
+  dynorm_row_statistics statistics = {1, 2, 3, 4};
+  CHECK_STATUS(dynorm_cuda_row_statistics(NULL, &args, &statistics, NULL), null);
+  CHECK(statistics.count == 1 && statistics.m2 == 4);
   dynorm_function unknown = 99;
   CHECK_STATUS(dynorm_cuda_open_primary(0, &unknown, 1, &device),
                DYNORM_HAS_CUDA ? DYNORM_ERROR_VALUE : status);

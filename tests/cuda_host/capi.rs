@@ -1,5 +1,12 @@
 //! The C interface's functions for GPUs, over the emulator.
 
+#[path = "capi/call.rs"]
+mod call;
+#[path = "capi/fused.rs"]
+mod fused;
+#[path = "capi/refused.rs"]
+mod refused;
+
 use crate::cuda_common::case::{Case, Numbers, Tensors};
 use crate::emulator::{self, Emulator};
 use crate::{TYPES, ULP, allocations};
@@ -90,6 +97,15 @@ fn open(functions: &[dynorm_function]) -> *mut dynorm_cuda {
 fn launch(device: *mut dynorm_cuda, args: &dynorm_forward_args) -> dynorm_status {
     // SAFETY: the emulator looks at every access, and is done when it returns.
     unsafe { dynorm_cuda_forward(device, args, ptr::null_mut()) }
+}
+
+fn find_statistics(
+    device: *mut dynorm_cuda,
+    args: &dynorm_forward_args,
+    statistics: *mut dynorm_row_statistics,
+) -> dynorm_status {
+    // SAFETY: as in `launch`.
+    unsafe { dynorm_cuda_row_statistics(device, args, statistics, ptr::null_mut()) }
 }
 
 fn close(device: *mut dynorm_cuda) {
@@ -228,12 +244,6 @@ fn what_is_refused_has_a_status() {
     assert_eq!(launch(device, &dynorm_forward_args { flags: both, ..good }), DYNORM_ERROR_VALUE);
     assert_eq!(launch(device, &dynorm_forward_args { size: 1, ..good }), DYNORM_ERROR_STRUCT_SIZE);
     assert_eq!(launch(ptr::null_mut(), &good), DYNORM_ERROR_NULL);
-    let summed = dynorm_forward_args { residual: good.y, ..good };
-    assert_eq!(launch(device, &summed), DYNORM_ERROR_UNSUPPORTED);
-    assert_eq!(last_error(), "args.residual is given, which calls on a GPU do not take yet");
-    let quantized =
-        dynorm_forward_args { y_element: MaybeUninit::new(dynorm_element::DYNORM_I8), ..good };
-    assert_eq!(launch(device, &quantized), DYNORM_ERROR_UNSUPPORTED);
 
     emulator.fail("cuLaunchKernelEx", 719);
     emulator.expose(&tensors);

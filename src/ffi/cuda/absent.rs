@@ -3,6 +3,7 @@
 use super::super::args::dynorm_forward_args;
 use super::super::enums::dynorm_function;
 use super::super::refusal::Refusal;
+use super::super::statistics::dynorm_row_statistics;
 use super::dynorm_cuda;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -37,6 +38,15 @@ pub(super) unsafe fn open_context(
 pub(super) unsafe fn forward(
     _: *const dynorm_cuda,
     _: *const dynorm_forward_args,
+    _: *mut c_void,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn row_statistics(
+    _: *const dynorm_cuda,
+    _: *const dynorm_forward_args,
+    _: *mut dynorm_row_statistics,
     _: *mut c_void,
 ) -> Result<(), Refusal> {
     ABSENT

@@ -1,12 +1,11 @@
 //! The functions' work, through the crate's own interface to CUDA.
 
 use super::super::args::{dynorm_forward_args, dynorm_norm};
-use super::super::enums::{dynorm_flag, dynorm_function};
+use super::super::enums::dynorm_function;
 use super::super::refusal::Refusal;
-use super::super::tensors::{Output, Tensor};
+use super::super::statistics::dynorm_row_statistics;
 use super::dynorm_cuda;
 pub(super) use crate::cuda::Device;
-use crate::cuda::{DeviceRows, Forward};
 use crate::{Error, Norm};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -76,34 +75,36 @@ pub(super) unsafe fn forward(
     args: *const dynorm_forward_args,
     stream: *mut c_void,
 ) -> Result<(), Refusal> {
-    // SAFETY: the caller keeps what the header says: it is NULL or open.
-    let Some(dynorm_cuda(device)) = (unsafe { device.as_ref() }) else {
-        return Err(Refusal::Null { what: "device" });
-    };
+    // SAFETY: the caller keeps what the header says.
+    let device = unsafe { opened(device) }?;
     let mut room = MaybeUninit::uninit();
     // SAFETY: as above.
     let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
-    let flags = args.flags()?;
-    flags.stream()?;
-    args.check_for_gpu()?;
-    let rows = |given: Tensor| {
-        let layout = given.layout;
-        let address = given.data.addr() as u64;
-        DeviceRows::with_stride(address, given.element, layout.rows, layout.channels, layout.stride)
-    };
-    let Output::Element(y) = args.output()? else {
-        return Err(Refusal::CpuOnly { what: "args.y_element of 8 bits" });
-    };
-    let mut call = Forward::new(args.norm()?, rows(args.input()?)?, rows(y)?)
-        .weight_offset(args.weight_offset)
-        .fast_tanh(flags.has(dynorm_flag::DYNORM_FLAG_FAST_TANH))
-        .programmatic(flags.has(dynorm_flag::DYNORM_FLAG_PROGRAMMATIC));
-    if let Some(weight) = args.weight()? {
-        call = call.weight(weight.data.addr() as u64, weight.element);
-    }
-    if let Some(bias) = args.bias()? {
-        call = call.bias(bias.data.addr() as u64, bias.element);
-    }
     // SAFETY: the caller keeps what the header says, which is what `launch` wants.
-    Ok(unsafe { call.launch(device, stream) }?)
+    Ok(unsafe { args.cuda_forward()?.launch(device, stream) }?)
+}
+
+pub(super) unsafe fn row_statistics(
+    device: *const dynorm_cuda,
+    args: *const dynorm_forward_args,
+    statistics: *mut dynorm_row_statistics,
+    stream: *mut c_void,
+) -> Result<(), Refusal> {
+    // SAFETY: the caller keeps what the header says.
+    let device = unsafe { opened(device) }?;
+    let mut room = MaybeUninit::uninit();
+    // SAFETY: as above.
+    let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+    // SAFETY: the caller keeps what the header says, which is what `launch` wants.
+    Ok(unsafe { args.cuda_statistics(statistics)?.launch(device, stream) }?)
+}
+
+/// # Safety
+/// It must be NULL, or a device that is open for `'a`.
+unsafe fn opened<'a>(device: *const dynorm_cuda) -> Result<&'a Device, Refusal> {
+    // SAFETY: the same contract.
+    match unsafe { device.as_ref() } {
+        Some(dynorm_cuda(device)) => Ok(device),
+        None => Err(Refusal::Null { what: "device" }),
+    }
 }

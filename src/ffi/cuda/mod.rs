@@ -8,11 +8,12 @@ mod backend;
 #[path = "device.rs"]
 mod backend;
 #[cfg(feature = "cuda")]
-mod cpu_only;
+mod call;
 
 use super::args::dynorm_forward_args;
 use super::boundary::guard;
 use super::enums::dynorm_function;
+use super::statistics::dynorm_row_statistics;
 use super::status::dynorm_status;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -85,16 +86,21 @@ pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
 }
 
 /// Puts the work of `args` on `stream`, a `CUstream` (or `cudaStream_t`) of the device's context;
-/// NULL for its default stream. The tensors are device memory, which may come from any library that
-/// shares the context. Nothing is allocated and nothing is waited for, so that a stream that is
-/// being captured into a graph takes it. In any batch and at any alignment a row gives the same
-/// bits; addresses, row strides and channels that are multiples of 16 bytes are the fastest.
+/// NULL for its default stream. Tensors, scales and statistics are device memory, which may come
+/// from any library that shares the context. Nothing is allocated and nothing is waited for, so that
+/// a stream that is being captured into a graph takes it. In any batch and at any alignment a row
+/// gives the same bits; addresses, strides and channels that are multiples of 16 bytes are the
+/// fastest.
 ///
-/// Errors as `dynorm_forward`, and nothing is launched then; DYNORM_ERROR_CUDA_NOT_LOADED if the
-/// device was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+/// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also
+/// beyond 2^31 blocks, channels or heads; DYNORM_ERROR_CUDA_NOT_LOADED if the device was opened
+/// without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 /// DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
-/// DYNORM_ERROR_UNSUPPORTED for a y of 8 bits and for fields behind `reserved` that are not 0, or if
-/// the library was built without CUDA. Any number of threads may call it at once.
+/// DYNORM_ERROR_UNSUPPORTED also if the library was built without CUDA. Any number of threads may
+/// call it at once.
+///
+/// What it cannot see: what `dynorm_forward` cannot, until the stream has come past the call; and
+/// the values of scales that are given.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynorm_cuda_forward(
     device: *const dynorm_cuda,
@@ -103,4 +109,27 @@ pub unsafe extern "C" fn dynorm_cuda_forward(
 ) -> dynorm_status {
     // SAFETY: the caller keeps what the header says.
     guard(|| unsafe { backend::forward(device, args, stream) })
+}
+
+/// Puts on `stream` the work of writing to `statistics`, device memory for one for each row, what
+/// RMSNorm or LayerNorm need to know of the rows of x: `dynorm_row_statistics_compute` on a device,
+/// for calls to take in their field `statistics`. Streams are as in `dynorm_cuda_forward`.
+///
+/// Of `args`, the function with its parameters, rows, channels, heads, x with its type and strides,
+/// and flags are used; residual must be NULL, since x alone is looked at; nothing else is. With no
+/// rows nothing is done.
+///
+/// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _OVERLAP if `statistics` shares
+/// memory with x; _VALUE also for the element-wise functions, which need none, and for a residual;
+/// _UNSUPPORTED and those of CUDA as `dynorm_cuda_forward`. Nothing is launched then. Any number of
+/// threads may call it at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dynorm_cuda_row_statistics(
+    device: *const dynorm_cuda,
+    args: *const dynorm_forward_args,
+    statistics: *mut dynorm_row_statistics,
+    stream: *mut c_void,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::row_statistics(device, args, statistics, stream) })
 }
