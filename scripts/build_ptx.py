@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu to kernels/ptx/*.ptx with NVRTC, and checks the result with ptxas.
+"""Compiles kernels/*.cu to kernels/ptx/*.ptx, and the example's kernel beside it, with NVRTC, and
+checks the result with ptxas.
 
     python3 -m venv .venv && .venv/bin/pip install -r scripts/ptx-requirements.txt
     .venv/bin/python scripts/build_ptx.py           # rewrite the files
@@ -24,6 +25,9 @@ PTX = KERNELS / "ptx"
 # The PTX's architecture, and what it is assembled for: one file of the oldest serves up to the
 # next; sm_90 has clusters and programmatic dependent launch.
 TARGETS = {80: ["sm_80"], 90: ["sm_90", "sm_100", "sm_120"]}
+# A kernel of somebody else's; it has no use for what sm_90 brought.
+EXAMPLE = ROOT / "examples" / "cuda" / "gemv.cu"
+EXAMPLE_PTX = EXAMPLE.with_suffix(".sm_80.ptx")
 COLUMNS = [target for targets in TARGETS.values() for target in targets]
 
 
@@ -31,15 +35,16 @@ def build():
     nvrtc = Nvrtc()
     # The kernels say themselves where they fuse: bits must not depend on the compiler.
     options = {80: ["--fmad=false"], 90: ["--fmad=false", "-DDYNORM_CLUSTERS"]}
-    return {
+    built = {
         PTX / f"{source.stem}.sm_{arch}.ptx": nvrtc.compile(source, arch, KERNELS, *options[arch])
         for source in sorted(KERNELS.glob("*.cu"))
         for arch in TARGETS
     }
+    return {**built, EXAMPLE_PTX: nvrtc.compile(EXAMPLE, 80, KERNELS)}
 
 
 def check_drift(built):
-    committed = {path: path.read_text() for path in PTX.glob("*.ptx")}
+    committed = {path: path.read_text() for path in [*PTX.glob("*.ptx"), EXAMPLE_PTX]}
     stale = sorted(
         path.name
         for path in built.keys() | committed.keys()
@@ -73,7 +78,7 @@ def assemble(path, arch):
 def check_ptxas():
     faults, registers = [], {}
     files = [(path, targets) for arch, targets in TARGETS.items() for path in sorted(PTX.glob(f"*.sm_{arch}.ptx"))]
-    for path, targets in files:
+    for path, targets in [*files, (EXAMPLE_PTX, COLUMNS)]:
         for target in targets:
             kernels, found = assemble(path, target)
             faults += found
