@@ -34,7 +34,7 @@ SMALL = {
 
 def small_table(rows):
     """Per function and small shape: microseconds of a call, dynorm's and the peers'."""
-    small = [row for row in rows if "us" in row and row["kind"] != "bandwidth" and row["channels"] > 0]
+    small = [row for row in rows if "us" in row and row["kind"] not in ("bandwidth", "matvec") and row["channels"] > 0]
     empty = [row["us"] for row in rows if row.get("function") == "empty kernel"]
     peers = sorted({row["who"] for row in small if row["kind"] == "latency" and row["who"] != "dynorm"})
     columns = {**SMALL, **{who: ("latency", who) for who in peers}}
@@ -51,6 +51,21 @@ def small_table(rows):
     for us in empty:
         title += f"An empty kernel in such a graph: {us:.2f}.\n"
     return title + "\n" + table(["function", "channels", "rows", *columns], cells)
+
+
+def matvec_table(rows):
+    """Per shape and function: time over that of the product alone, with the function before it and inside."""
+    times = {(row["outputs"], row["inputs"], row["function"], row["form"]): row for row in rows if row["kind"] == "matvec"}
+    cells = []
+    for outputs, inputs, _, _ in [key for key in times if key[3] == "alone"]:
+        alone = times[outputs, inputs, "none", "alone"]
+        for function in [key[2] for key in times if key[:2] == (outputs, inputs) and key[3] == "on load"]:
+            shares = [times[outputs, inputs, function, form]["us"] / alone["us"] for form in ("two steps", "on load")]
+            speed = [f"{alone['us']:.2f}", f"{alone['gb_per_s']:.0f}"]
+            cells.append([inputs, outputs, *speed, function, *(f"{share:.3f}" for share in shares)])
+    head = ["inputs", "outputs", "product alone, us", "GB/s of W", "function", "two steps", "on load"]
+    title = "A matrix-vector product in bf16, in a captured graph; the forms' times over that of the product alone.\n\n"
+    return title + table(head, cells)
 
 
 def exhaustive_table(rows):
