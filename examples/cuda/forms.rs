@@ -40,8 +40,12 @@ pub struct Forms<'a> {
     x: Memory<'a>,
     weight: Memory<'a>,
     normed: Memory<'a>,
+    /// The results, and guards behind them.
     y: Memory<'a>,
 }
+
+/// Results behind the last one, which nobody may write: more than a block has.
+const GUARD: usize = 64;
 
 impl<'a> Forms<'a> {
     /// With `copies` of W, so that each call can find its own in memory, not in a cache.
@@ -56,7 +60,7 @@ impl<'a> Forms<'a> {
             x: lab.upload(bytemuck::cast_slice(&problem.x))?,
             weight: lab.upload(bytemuck::cast_slice(&problem.weight))?,
             normed: lab.memory(2 * problem.columns)?,
-            y: lab.memory(4 * problem.rows)?,
+            y: lab.memory(4 * (problem.rows + GUARD))?,
         })
     }
 
@@ -95,8 +99,10 @@ impl<'a> Forms<'a> {
         self.y.fill(0xff)?;
         self.launch(form, self.matrices.len() - 1)?;
         self.gpu.synchronize();
-        let mut given = vec![0.0_f32; self.problem.rows];
+        let mut given = vec![0.0_f32; self.problem.rows + GUARD];
         self.y.read(0, bytemuck::cast_slice_mut(&mut given))?;
+        let guards = given.split_off(self.problem.rows);
+        assert!(guards.iter().all(|y| y.to_bits() == u32::MAX), "{form:?} writes past the rows");
         for (row, (wanted, given)) in self.problem.wanted(form.norm()).iter().zip(given).enumerate()
         {
             assert!(wanted.is(given, form.rounding()), "{form:?}, row {row}: {given}");

@@ -1,6 +1,6 @@
 // DyT, DyISRU, Derf and silu of one element in a register, for kernels of one's own: to be applied
 // to what a kernel loads or is about to store. For devices from compute capability 8.0 on, by nvcc,
-// NVRTC or clang, which need nothing but this folder:
+// NVRTC or clang in C++17, which need nothing but this folder:
 //
 //     #include <dynorm/functions.cuh>
 //     const dynorm::DyIsru f(beta, scale); // in the kernel, or on the host and handed to it
