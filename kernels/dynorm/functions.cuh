@@ -68,7 +68,8 @@ DYNORM_DEVICE float silu(float z) {
     // -log2 e times it, in two: rounded to one number, e^-z would lose as many digits as z has
     // before the point.
     const float high = clamped * -1.4426950f;
-    const float low = multiply_add(clamped, -1.9259630e-8f, multiply_add(clamped, -1.4426950f, -high));
+    const float rounding = multiply_add(clamped, -1.4426950f, -high);
+    const float low = multiply_add(clamped, -1.9259630e-8f, rounding);
     // 2^high, and the reciprocal of 1 + 2^high. A Newton step for it is also where 2^low, which is
     // 1 + low ln 2, comes in.
     const float power = exp2_fast(high);
