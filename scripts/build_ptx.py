@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu to kernels/ptx/*.ptx with NVRTC, and checks the result with ptxas.
+"""Compiles kernels/*.cu to kernels/ptx/*.ptx, and the example's kernel beside it, with NVRTC, and
+checks the result with ptxas.
 
     python3 -m venv .venv && .venv/bin/pip install -r scripts/ptx-requirements.txt
-    .venv/bin/python scripts/build_ptx.py           # rewrite kernels/ptx
+    .venv/bin/python scripts/build_ptx.py           # rewrite the files
     .venv/bin/python scripts/build_ptx.py --check   # fail if the committed files differ
     .venv/bin/python scripts/build_ptx.py --ptxas   # assemble the committed files, print registers
 
@@ -12,12 +13,11 @@ architecture up to sm_120.
 """
 
 import argparse
-import ctypes
 import pathlib
 import re
-import subprocess
 import sys
-import sysconfig
+
+from cuda_compilers import Nvrtc, ptxas
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "kernels"
@@ -25,79 +25,26 @@ PTX = KERNELS / "ptx"
 # The PTX's architecture, and what it is assembled for: one file of the oldest serves up to the
 # next; sm_90 has clusters and programmatic dependent launch.
 TARGETS = {80: ["sm_80"], 90: ["sm_90", "sm_100", "sm_120"]}
-NVRTC_VERSION = (12, 2)
-
-
-def packages():
-    return pathlib.Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-
-
-def find(pattern):
-    found = sorted(packages().glob(pattern))
-    if not found:
-        sys.exit(f"{pattern} is not under {packages()}: pip install -r scripts/ptx-requirements.txt")
-    return found[0]
-
-
-class Nvrtc:
-    """The few calls of NVRTC that compile one file."""
-
-    def __init__(self):
-        self.lib = ctypes.CDLL(str(find("cuda_nvrtc/lib/libnvrtc.so.12")))
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self.lib.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-        if (major.value, minor.value) != NVRTC_VERSION:
-            sys.exit(f"NVRTC is {major.value}.{minor.value}, pinned is {NVRTC_VERSION}")
-
-    def text(self, call, program):
-        size = ctypes.c_size_t()
-        getattr(self.lib, f"nvrtcGet{call}Size")(program, ctypes.byref(size))
-        buffer = ctypes.create_string_buffer(size.value)
-        getattr(self.lib, f"nvrtcGet{call}")(program, buffer)
-        return buffer.value.decode()
-
-    def compile(self, source, arch):
-        program = ctypes.c_void_p()
-        self.lib.nvrtcCreateProgram(
-            ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None
-        )
-        options = [
-            f"--gpu-architecture=compute_{arch}",
-            f"--include-path={KERNELS}",
-            "--std=c++17",
-            # The kernels say themselves where they fuse: bits must not depend on the compiler.
-            "--fmad=false",
-        ]
-        if arch >= 90:
-            options.append("-DDYNORM_CLUSTERS")
-        encoded = [option.encode() for option in options]
-        status = self.lib.nvrtcCompileProgram(
-            program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
-        )
-        log = self.text("ProgramLog", program).strip()
-        if status != 0 or log:
-            sys.exit(f"{source.name} for compute_{arch}:\n{log}")
-        return strip(self.text("PTX", program))
-
-
-def strip(ptx):
-    """Without comments, empty lines and indentation: a third of the size, and no build numbers."""
-    ptx = re.sub(r"//[^\n]*", "", ptx)
-    lines = (re.sub(r"\s+", " ", line.strip()) for line in ptx.splitlines())
-    return "\n".join(line for line in lines if line) + "\n"
+# A kernel of somebody else's; it has no use for what sm_90 brought.
+EXAMPLE = ROOT / "examples" / "cuda" / "gemv.cu"
+EXAMPLE_PTX = EXAMPLE.with_suffix(".sm_80.ptx")
+COLUMNS = [target for targets in TARGETS.values() for target in targets]
 
 
 def build():
     nvrtc = Nvrtc()
-    return {
-        PTX / f"{source.stem}.sm_{arch}.ptx": nvrtc.compile(source, arch)
+    # The kernels say themselves where they fuse: bits must not depend on the compiler.
+    options = {80: ["--fmad=false"], 90: ["--fmad=false", "-DDYNORM_CLUSTERS"]}
+    built = {
+        PTX / f"{source.stem}.sm_{arch}.ptx": nvrtc.compile(source, arch, KERNELS, *options[arch])
         for source in sorted(KERNELS.glob("*.cu"))
         for arch in TARGETS
     }
+    return {**built, EXAMPLE_PTX: nvrtc.compile(EXAMPLE, 80, KERNELS)}
 
 
 def check_drift(built):
-    committed = {path: path.read_text() for path in PTX.glob("*.ptx")}
+    committed = {path: path.read_text() for path in [*PTX.glob("*.ptx"), EXAMPLE_PTX]}
     stale = sorted(
         path.name
         for path in built.keys() | committed.keys()
@@ -108,13 +55,9 @@ def check_drift(built):
     print(f"{len(built)} PTX files are what the sources give")
 
 
-def assemble(path, arch, ptxas):
+def assemble(path, arch):
     """Assembles one file; gives (kernel, registers) pairs and a list of faults."""
-    done = subprocess.run(
-        [ptxas, "-v", f"-arch={arch}", "-o", "/dev/null", str(path)],
-        capture_output=True,
-        text=True,
-    )
+    done = ptxas(path, arch)
     if done.returncode != 0:
         return [], [f"{path.name} for {arch}: {done.stderr.strip()}"]
     kernels, faults = [], []
@@ -133,19 +76,17 @@ def assemble(path, arch, ptxas):
 
 
 def check_ptxas():
-    ptxas = str(find("cu13/bin/ptxas"))
     faults, registers = [], {}
-    for arch, targets in TARGETS.items():
-        for path in sorted(PTX.glob(f"*.sm_{arch}.ptx")):
-            for target in targets:
-                kernels, found = assemble(path, target, ptxas)
-                faults += found
-                for name, count in kernels:
-                    registers.setdefault(name, {})[target] = count
-    columns = [target for targets in TARGETS.values() for target in targets]
-    print(f"{'registers':32}" + "".join(f"{column:>8}" for column in columns))
+    files = [(path, targets) for arch, targets in TARGETS.items() for path in sorted(PTX.glob(f"*.sm_{arch}.ptx"))]
+    for path, targets in [*files, (EXAMPLE_PTX, COLUMNS)]:
+        for target in targets:
+            kernels, found = assemble(path, target)
+            faults += found
+            for name, count in kernels:
+                registers.setdefault(name, {})[target] = count
+    print(f"{'registers':32}" + "".join(f"{column:>8}" for column in COLUMNS))
     for name, counts in sorted(registers.items()):
-        print(f"{name:32}" + "".join(f"{counts.get(column, '-'):>8}" for column in columns))
+        print(f"{name:32}" + "".join(f"{counts.get(column, '-'):>8}" for column in COLUMNS))
     if faults:
         sys.exit("\n".join(faults))
     print(f"{sum(map(len, registers.values()))} kernels assembled, no spill, no stack frame")

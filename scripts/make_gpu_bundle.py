@@ -27,9 +27,9 @@ def run(*command):
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def executable(kind, name):
-    """Builds a test or bench program; gives its path."""
-    built = run("cargo", kind, "-p", "dynorm", "--features", "cuda,capi", f"--{kind}", name, "--no-run", "--message-format=json")
+def executable(name, *command):
+    """Builds a program; gives its path."""
+    built = run("cargo", *command, name, "-p", "dynorm", "--features", "cuda,capi", "--message-format=json")
     for line in built.splitlines():
         message = json.loads(line)
         if message.get("executable") and message["target"]["name"] == name:
@@ -44,8 +44,9 @@ def main():
     arguments = parser.parse_args()
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir(parents=True)
-    shutil.copy(executable("test", "cuda_device"), BUNDLE / "cuda_device")
-    shutil.copy(executable("bench", "cuda"), BUNDLE / "cuda_bench")
+    shutil.copy(executable("cuda_device", "test", "--no-run", "--test"), BUNDLE / "cuda_device")
+    shutil.copy(executable("cuda", "bench", "--no-run", "--bench"), BUNDLE / "cuda_bench")
+    shutil.copy(executable("cuda", "build", "--release", "--example"), BUNDLE / "cuda_matvec")
     run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--features", "capi,cuda", "--crate-type", "cdylib,staticlib")
     shutil.copy(ROOT / "target" / "release" / "libdynorm.so", BUNDLE)
     source = ROOT / "scripts" / "gpu" / "c_call.c"
@@ -57,7 +58,7 @@ def main():
     if packages:
         # Unpacked: some read their own files.
         run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", BUNDLE / "packages", *packages)
-    for program in ("cuda_device", "cuda_bench", "libdynorm.so", "c_call"):
+    for program in ("cuda_device", "cuda_bench", "cuda_matvec", "libdynorm.so", "c_call"):
         run("strip", "--strip-debug", BUNDLE / program)
     size = sum(file.stat().st_size for file in BUNDLE.rglob("*") if file.is_file())
     print(f"{BUNDLE.relative_to(ROOT)}: {size / 1e6:.1f} MB; run: python3 run.py")

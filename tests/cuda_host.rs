@@ -11,12 +11,22 @@ mod capi;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;
+#[path = "../examples/cuda/forms.rs"]
+mod forms;
 #[path = "cuda_host/functions.rs"]
 mod functions;
 #[path = "cuda_host/fused.rs"]
 mod fused;
+#[path = "cuda_common/gpu.rs"]
+mod gpu;
+#[path = "../examples/cuda/kernels.rs"]
+mod kernels;
 #[path = "cuda_host/library.rs"]
 mod library;
+#[path = "cuda_host/matvec.rs"]
+mod matvec;
+#[path = "../examples/cuda/problem.rs"]
+mod problem;
 
 use cuda_common::case::{Case, Numbers, Tensors, half_ulp};
 use dynorm::cuda::{Device, DeviceRows, Forward};

@@ -10,7 +10,7 @@ mod time;
 
 pub use error::Error;
 pub use graph::Graph;
-pub use kernel::EmptyKernel;
+pub use kernel::{Argument, EmptyKernel, Kernel, Module};
 pub use memory::{Memory, Part};
 
 use core::ffi::c_void;

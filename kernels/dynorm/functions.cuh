@@ -1,6 +1,6 @@
 // DyT, DyISRU, Derf and silu of one element in a register, for kernels of one's own: to be applied
 // to what a kernel loads or is about to store. For devices from compute capability 8.0 on, by nvcc,
-// NVRTC or clang, which need nothing but this folder:
+// NVRTC or clang in C++17, which need nothing but this folder:
 //
 //     #include <dynorm/functions.cuh>
 //     const dynorm::DyIsru f(beta, scale); // in the kernel, or on the host and handed to it
@@ -68,7 +68,8 @@ DYNORM_DEVICE float silu(float z) {
     // -log2 e times it, in two: rounded to one number, e^-z would lose as many digits as z has
     // before the point.
     const float high = clamped * -1.4426950f;
-    const float low = multiply_add(clamped, -1.9259630e-8f, multiply_add(clamped, -1.4426950f, -high));
+    const float rounding = multiply_add(clamped, -1.4426950f, -high);
+    const float low = multiply_add(clamped, -1.9259630e-8f, rounding);
     // 2^high, and the reciprocal of 1 + 2^high. A Newton step for it is also where 2^low, which is
     // 1 + low ln 2, comes in.
     const float power = exp2_fast(high);

@@ -4,8 +4,8 @@
     python3 run.py [--output FOLDER] [--quick] [--steps correctness,exhaustive,…]
 
 Correctness against the f64 reference first, then tanh, erf and DyISRU over all 2^32 inputs; then
-compute-sanitizer, if there is one; then time beside copies, from C, and beside peers. Writes
-FOLDER/results.json and FOLDER/results.md. Fails if a step fails.
+compute-sanitizer, if there is one; then time beside copies, inside a matrix-vector product, from C,
+and beside peers. Writes FOLDER/results.json and FOLDER/results.md. Fails if a step fails.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from tables import bandwidth_table, exhaustive_table, fused_table, small_table
+from tables import bandwidth_table, exhaustive_table, fused_table, matvec_table, small_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 # What the sanitizer slows down a hundredfold is tested without it.
@@ -71,6 +71,10 @@ class Runner:
     def bench(self):
         self.run("bench", [self.program("cuda_bench"), *self.extent])
 
+    def matvec(self):
+        smoke = ["--smoke"] if self.smoke else []
+        self.run("matvec", [self.program("cuda_matvec"), *smoke])
+
     def c_call(self):
         smoke = ["--smoke"] if self.smoke else []
         self.run("c_call", [self.program("c_call"), *smoke], LD_LIBRARY_PATH=joined(HERE, "LD_LIBRARY_PATH"))
@@ -81,7 +85,7 @@ class Runner:
         self.run("peers", command, PYTHONPATH=path, DYNORM_LIBRARY=str(HERE / "libdynorm.so"))
 
 
-STEPS = ["correctness", "exhaustive", "sanitizer", "bench", "c_call", "peers"]
+STEPS = ["correctness", "exhaustive", "sanitizer", "bench", "matvec", "c_call", "peers"]
 
 
 def joined(folder, variable):
@@ -101,7 +105,7 @@ def main():
         getattr(runner, step)()
     results = {"smoke": arguments.smoke, "passed": runner.passed, "measured": runner.rows}
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
-    makers = [exhaustive_table, small_table, bandwidth_table, fused_table]
+    makers = [exhaustive_table, small_table, bandwidth_table, fused_table, matvec_table]
     tables = [make(runner.rows) for make in makers]
     warning = "**Made with --smoke: the figures mean nothing.**\n\n" if arguments.smoke else ""
     (arguments.output / "results.md").write_text(warning + "\n".join(tables))

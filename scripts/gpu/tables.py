@@ -75,6 +75,21 @@ def fused_table(rows):
     return title + table(head, cells)
 
 
+def matvec_table(rows):
+    """Per shape and function: time over that of the product alone, with the function before it and inside."""
+    times = {(row["outputs"], row["inputs"], row["function"], row["form"]): row for row in rows if row["kind"] == "matvec"}
+    cells = []
+    for outputs, inputs, _, _ in [key for key in times if key[3] == "alone"]:
+        alone = times[outputs, inputs, "none", "alone"]
+        for function in [key[2] for key in times if key[:2] == (outputs, inputs) and key[3] == "on load"]:
+            shares = [times[outputs, inputs, function, form]["us"] / alone["us"] for form in ("two steps", "on load")]
+            speed = [f"{alone['us']:.2f}", f"{alone['gb_per_s']:.0f}"]
+            cells.append([inputs, outputs, *speed, function, *(f"{share:.3f}" for share in shares)])
+    head = ["inputs", "outputs", "product alone, us", "GB/s of W", "function", "two steps", "on load"]
+    title = "A matrix-vector product in bf16, in a captured graph; the forms' times over that of the product alone.\n\n"
+    return title + table(head, cells)
+
+
 def exhaustive_table(rows):
     """What was found over all inputs."""
     head = ["function", "fast_tanh", "inputs", "f32, ulp", "relative", "f16, ulp", "not the nearest f16",

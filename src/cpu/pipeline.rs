@@ -166,7 +166,8 @@ unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Output>(
                 let next = (i + 1).min(rows - 1);
                 let after = F::row(prepared, s, x.add(next * x_stride), job.channels, first + next);
                 let (x, y) = (x.add(i * x_stride), y.add(i * y_stride));
-                write_row(s, &known, factor::<S, Y>(s, job, first + i), job, ahead, x, y);
+                let results = Results { row: known, factor: factor::<S, Y>(s, job, first + i) };
+                write_row(s, &results, job, ahead, x, y);
                 known = after;
             }
         }
@@ -176,11 +177,18 @@ unsafe fn run_rows<S: Simd, F: Function, X: Storage, Y: Output>(
             unsafe {
                 let x = x.add(i * x_stride);
                 let row = F::row(prepared, s, x, job.channels, first + i);
-                let factor = factor::<S, Y>(s, job, first + i);
-                write_row(s, &row, factor, job, ahead, x, y.add(i * y_stride));
+                let results = Results { row, factor: factor::<S, Y>(s, job, first + i) };
+                write_row(s, &results, job, ahead, x, y.add(i * y_stride));
             }
         }
     }
+}
+
+/// What makes the results of a row.
+struct Results<S: Simd, R> {
+    row: R,
+    /// What they are multiplied with before they are stored, if they are quantised.
+    factor: S::F,
 }
 
 /// What the results of row `index` of `job` are multiplied with before they are stored, if they are
@@ -217,8 +225,7 @@ struct Ahead {
 #[inline(always)]
 unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
     s: S,
-    row: &impl Pointwise<S>,
-    factor: S::F,
+    results: &Results<S, impl Pointwise<S>>,
     job: &Job,
     ahead: Ahead,
     x: *const X,
@@ -239,7 +246,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
         while i < stop {
             let access = First((stop - i).min(S::LANES));
             // SAFETY: `i + access.0 <= stop <= n`.
-            unsafe { write_block::<S, X, Y, _, 1>(s, row, factor, job, access, i, x, y) };
+            unsafe { write_block::<S, X, Y, _, 1>(s, results, job, access, i, x, y) };
             i += access.0;
         }
         if stop == n {
@@ -254,7 +261,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
             }
             // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
             // multiples of a cache line.
-            let written = unsafe { write_whole_block::<S, X, Y, _>(s, row, factor, job, i, x, y) };
+            let written = unsafe { write_whole_block::<S, X, Y, _>(s, results, job, i, x, y) };
             if !written {
                 stop = i + block;
                 continue 'parts;
@@ -273,8 +280,7 @@ unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
 #[inline(always)]
 unsafe fn write_block<S: Simd, X: Storage, Y: Output, A: Access, const U: usize>(
     s: S,
-    row: &impl Pointwise<S>,
-    factor: S::F,
+    results: &Results<S, impl Pointwise<S>>,
     job: &Job,
     access: A,
     i: usize,
@@ -284,10 +290,10 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Output, A: Access, const U: usize>
     // SAFETY: the caller vouches for these channels of `x`, `y` and the operands.
     unsafe {
         let x = access.load::<S, X, U>(s, x.add(i));
-        let mut v = affine(s, job, access, i, row.apply::<U, Y>(s, x));
+        let mut v = affine(s, job, access, i, results.row.apply::<U, Y>(s, x));
         if Y::QUANTIZED {
             for j in 0..U {
-                v[j] = s.mul(v[j], factor);
+                v[j] = s.mul(v[j], results.factor);
             }
         }
         access.store(s, y.add(i), v, job.stream);
@@ -302,8 +308,7 @@ unsafe fn write_block<S: Simd, X: Storage, Y: Output, A: Access, const U: usize>
 #[inline(always)]
 unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
     s: S,
-    row: &R,
-    factor: S::F,
+    results: &Results<S, R>,
     job: &Job,
     i: usize,
     x: *const X,
@@ -312,19 +317,19 @@ unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
     // SAFETY: the same contract.
     unsafe {
         if !Y::tries::<S>() {
-            write_block::<S, X, Y, _, UNROLL>(s, row, factor, job, Whole, i, x, y);
+            write_block::<S, X, Y, _, UNROLL>(s, results, job, Whole, i, x, y);
             return true;
         }
         let (x, y) = (Whole.load::<S, X, UNROLL>(s, x.add(i)), y.add(i));
         // A bias would hide the 0 by which the store finds an argument that is not ordinary.
         let ordinary = R::ORDINARY && job.bias.is_none();
         if ordinary {
-            let v = affine(s, job, Whole, i, row.apply_ordinary::<UNROLL, Y>(s, x));
+            let v = affine(s, job, Whole, i, results.row.apply_ordinary::<UNROLL, Y>(s, x));
             if try_store(s, y, v, job.stream, false) {
                 return true;
             }
         }
-        let v = affine(s, job, Whole, i, row.apply::<UNROLL, Y>(s, x));
+        let v = affine(s, job, Whole, i, results.row.apply::<UNROLL, Y>(s, x));
         try_store(s, y, v, job.stream, true)
     }
 }

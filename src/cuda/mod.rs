@@ -6,7 +6,9 @@
 //! [`Error::DriverMissing`](crate::Error::DriverMissing).
 //!
 //! The kernels are embedded as PTX, compiled from `kernels/*.cu`, and the driver compiles them for
-//! the device at hand; it must be R535 or newer.
+//! the device at hand; it must be R535 or newer. The functions in them, of one element in a
+//! register, are also there for CUDA kernels outside the crate: `kernels/dynorm/functions.cuh`,
+//! which `cargo cinstall` puts beside `dynorm.h`.
 
 mod args;
 mod call;

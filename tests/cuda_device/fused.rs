@@ -2,8 +2,8 @@
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{
-    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_shards, check_statistics,
-    sample,
+    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_scales_far_from_zero,
+    check_shards, check_statistics, sample,
 };
 use crate::gpu::Gpu;
 use crate::{TYPES, feasible};
@@ -93,8 +93,8 @@ fn statistics_of_rows() {
             for way in [Way::Eager, Way::Programmatic, Way::Captured] {
                 let mut runner = Runner { gpu: &gpu, way };
                 for channels in feasible(&[1, 64, 100, 1000, 4096, 8192, 20_000, 131_072]) {
-                    for skew in [0, 1] {
-                        let shape = Shape { tokens: 9, heads: 1, channels, skew };
+                    for (skew, heads) in [(0, 1), (1, 3)] {
+                        let shape = Shape { tokens: 9, heads, channels, skew };
                         check_statistics(&mut runner, norm, element, shape);
                     }
                 }
@@ -107,6 +107,12 @@ fn statistics_of_rows() {
             }
         }
     }
+}
+
+#[test]
+fn a_computed_scale_is_of_the_row_alone() {
+    let Some(gpu) = Gpu::open() else { return };
+    check_scales_far_from_zero(&mut Runner { gpu: &gpu, way: Way::Eager });
 }
 
 /// A batch that fills the device: blocks of many rows at once, heads among them.

@@ -6,6 +6,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <tuple>
+#include <utility>
 
 using u16 = std::uint16_t;
 using u32 = std::uint32_t;
@@ -25,9 +28,28 @@ using u64 = unsigned long long;
 struct Args;
 
 namespace host {
-// Adds a kernel to those that `cuModuleGetFunction` finds.
+// A kernel with its arguments.
+using Work = std::function<void()>;
+
+// Adds a kernel to those that `cuModuleGetFunction` finds. `bind` is given the addresses of its
+// arguments.
+void add_kernel(const char* name, std::function<Work(void**)> bind, u32 max_threads);
+
 struct Registered {
-    Registered(const char* name, void (*kernel)(const Args&), u32 max_threads);
+    template <class... A> Registered(const char* name, void (*kernel)(A...), u32 max_threads) {
+        add_kernel(name, binder(kernel, std::index_sequence_for<A...>()), max_threads);
+    }
+
+private:
+    template <class... A, std::size_t... I>
+    static std::function<Work(void**)> binder(void (*kernel)(A...), std::index_sequence<I...>) {
+        return [=]([[maybe_unused]] void** arguments) {
+            // By value: a launch may be replayed when the caller's are gone.
+            return [=, values = std::make_tuple(*static_cast<std::decay_t<A>*>(arguments[I])...)] {
+                std::apply(kernel, values);
+            };
+        };
+    }
 };
 
 u32 thread_index();

@@ -116,11 +116,3 @@ ENTRY(cuEventElapsedTime, float* milliseconds, const Clock::time_point* start, c
     *milliseconds = std::chrono::duration<float, std::milli>(*end - *start).count();
     return SUCCESS;
 }
-// For kernels that do nothing.
-ENTRY(cuModuleLoadData, void** module, const void*) {
-    *module = nullptr;
-    return SUCCESS;
-}
-ENTRY(cuLaunchKernel, const void*, u32, u32, u32, u32, u32, u32, u32, void*, void**, void**) {
-    return SUCCESS;
-}

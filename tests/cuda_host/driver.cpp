@@ -3,7 +3,6 @@
 // here; device memory is host memory. device_driver.cpp has what the tests for devices call besides.
 #include "machine.h"
 
-#include "args.cuh"
 #include "recorder.h"
 
 #include <cstdint>
@@ -58,6 +57,40 @@ int primary; // its address is the primary context
 thread_local std::vector<void*> contexts;
 
 bool fails(const char* call) { return host::settings.failing && call == std::string(host::settings.failing); }
+
+int load(Module** module, const char* ptx) {
+    *module = new Module{ptx};
+    const std::string target = ".target sm_";
+    const std::size_t at = (*module)->ptx.find(target);
+    if (at == std::string::npos) return INVALID_PTX;
+    const int architecture = std::atoi((*module)->ptx.c_str() + at + target.size());
+    if (architecture > 10 * host::settings.capability[0] + host::settings.capability[1]) return INVALID_PTX;
+    ++counts.modules;
+    return SUCCESS;
+}
+
+int launch(const host::Kernel& kernel, const host::Shape& shape, host::Stream* stream, void** arguments) {
+    if (contexts.empty() || contexts.back() != &primary) return INVALID_HANDLE;
+    ++counts.launches;
+    counts.grid = shape.grid;
+    counts.block = shape.block;
+    counts.cluster = shape.cluster;
+    std::strncpy(counts.kernel, kernel.name, sizeof counts.kernel - 1);
+    const auto run = [=, &kernel, bound = kernel.bind(arguments)] { last_fault = host::run(kernel, bound, shape); };
+    if (stream && stream->recording) {
+        // There is nobody to tell.
+        stream->put([=] {
+            run();
+            if (!last_fault.empty()) std::abort();
+        });
+        return SUCCESS;
+    }
+    run();
+    return last_fault.empty() ? SUCCESS : LAUNCH_FAILED;
+}
+
+// What a launch costs by itself.
+const host::Registered empty("empty", +[] {}, 32);
 
 } // namespace
 
@@ -153,19 +186,15 @@ ENTRY(cuModuleLoadDataEx, Module** module, const char* image, u32 count, const i
         }
         return host::settings.failing_code;
     }
-    *module = new Module{image};
-    const std::string target = ".target sm_";
-    const std::size_t at = (*module)->ptx.find(target);
-    if (at == std::string::npos) return INVALID_PTX;
-    const int architecture = std::atoi((*module)->ptx.c_str() + at + target.size());
-    if (architecture > 10 * host::settings.capability[0] + host::settings.capability[1]) return INVALID_PTX;
-    ++counts.modules;
-    return SUCCESS;
+    return load(module, image);
+}
+ENTRY(cuModuleLoadData, Module** module, const char* image) {
+    ONE_AT_A_TIME;
+    return load(module, image);
 }
 ENTRY(cuModuleGetFunction, const host::Kernel** kernel, const Module* module, const char* name) {
     MAY_FAIL("cuModuleGetFunction");
     *kernel = host::find_kernel(name);
-    if (std::strcmp(name, "empty") == 0) return SUCCESS;
     const bool compiled = module->ptx.find(std::string(".entry ") + name + "(") != std::string::npos;
     return *kernel && compiled ? SUCCESS : NOT_FOUND;
 }
@@ -201,30 +230,18 @@ ENTRY(cuPointerGetAttributes, u32 count, const u32* attributes, void** values, u
 ENTRY(cuLaunchKernelEx, const LaunchConfig* config, const host::Kernel* kernel, void** parameters, void**) {
     ONE_AT_A_TIME;
     MAY_FAIL("cuLaunchKernelEx");
-    if (contexts.empty() || contexts.back() != &primary) return INVALID_HANDLE;
     host::Shape shape{config->grid[0], config->block[0], 1};
     for (u32 i = 0; i < config->count; ++i) {
         const Attribute& attribute = config->attributes[i];
         if (attribute.id == CLUSTER_DIMENSION) shape.cluster = attribute.cluster[0];
         if (attribute.id == PROGRAMMATIC) counts.programmatic += attribute.programmatic;
     }
-    ++counts.launches;
-    counts.grid = shape.grid;
-    counts.block = shape.block;
-    counts.cluster = shape.cluster;
-    std::strncpy(counts.kernel, kernel->name, sizeof counts.kernel - 1);
-    const Args args = *static_cast<const Args*>(parameters[0]);
-    const auto run = [=] { last_fault = host::run(*kernel, args, shape); };
-    if (config->stream && config->stream->recording) {
-        // There is nobody to tell.
-        config->stream->put([=] {
-            run();
-            if (!last_fault.empty()) std::abort();
-        });
-        return SUCCESS;
-    }
-    run();
-    return last_fault.empty() ? SUCCESS : LAUNCH_FAILED;
+    return launch(*kernel, shape, config->stream, parameters);
+}
+ENTRY(cuLaunchKernel, const host::Kernel* kernel, u32 grid, u32, u32, u32 block, u32, u32, u32, host::Stream* stream,
+      void** parameters, void**) {
+    ONE_AT_A_TIME;
+    return launch(*kernel, host::Shape{grid, block, 1}, stream, parameters);
 }
 ENTRY(cuGetErrorName, int code, const char** name) {
     *name = code == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED"

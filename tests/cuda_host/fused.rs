@@ -2,8 +2,8 @@
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{
-    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_over, check_shards,
-    check_statistics, sample,
+    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_scales_far_from_zero,
+    check_shards, check_statistics, sample,
 };
 use crate::emulator::{self, Emulator, Range, Settings};
 use crate::{TYPES, device};
@@ -184,15 +184,16 @@ fn statistics_of_rows() {
     for norm in [Norm::DEFAULTS[0], Norm::DEFAULTS[1]] {
         for element in TYPES {
             for (tokens, channels) in [(5, 1), (9, 64), (3, 1000), (2, 4096), (1, 20_000)] {
-                for skew in [0, 1] {
+                for (skew, heads) in [(0, 1), (1, 3)] {
                     host.programmatic = skew == 1;
-                    let shape = Shape { skew, ..shape(tokens, channels) };
+                    let shape = Shape { skew, heads, ..shape(tokens, channels) };
                     check_statistics(&mut host, norm, element, shape);
                 }
             }
             for shards in [2, 4, 8] {
                 check_shards(&mut host, norm, element, shape(3, 1024), shards);
-                check_shards(&mut host, norm, element, shape(2, 8 * 45), shards);
+                let heads = Shape { heads: 3, ..shape(2, 8 * 45) };
+                check_shards(&mut host, norm, element, heads, shards);
             }
         }
     }
@@ -202,19 +203,7 @@ fn statistics_of_rows() {
 fn a_computed_scale_is_of_the_row_alone() {
     let mut emulator = emulator::lock();
     let mut host = Host::new(&mut emulator);
-    // What a 0 beside the row gives is far larger than anything in it.
-    let far = |row: usize, channel: usize| 100.0 + ((row + 3 * channel) % 7) as f64 / 8.0;
-    for norm in [Norm::LayerNorm { eps: 1e-5 }, Norm::Derf { alpha: -0.01, shift: 1.0 }] {
-        for channels in [5, 45, 1031] {
-            for skew in [0, 1] {
-                let case = Case {
-                    output: Output::Quantized(QuantizedType::I8, Scaling::Computed),
-                    ..Case::new(norm, TYPES[0], Shape { skew, ..shape(3, channels) })
-                };
-                check_over(&mut host, &case, &far);
-            }
-        }
-    }
+    check_scales_far_from_zero(&mut host);
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub fn build_from(root: &Path, kernels: &Path, folder: &Path, flags: &str) -> Pa
     inputs.extend(files(kernels, "cuh"));
     inputs.extend(files(&kernels.join("dynorm"), "cuh"));
     inputs.extend(files(&here, "h"));
+    inputs.extend(files(&root.join("examples/cuda"), "cu"));
 
     fs::create_dir_all(folder).unwrap();
     let library = folder.join("libcuda.so.1");

@@ -77,7 +77,7 @@ struct Machine {
     std::map<const void*, std::size_t> shared_offsets;
     std::size_t shared_used = 0;
     const Kernel* kernel = nullptr;
-    const Args* args = nullptr;
+    const Work* bound = nullptr;
     Shape shape{};
     u32 cluster_index = 0;
     std::string fault;
@@ -137,7 +137,7 @@ void fill_with_nan(std::vector<char>& memory) {
 
 void enter() {
     finish_switch(nullptr, &machine.scheduler_stack, &machine.scheduler_stack_size);
-    machine.kernel->run(*machine.args);
+    (*machine.bound)();
     self->done = true;
     if (--self->block->running == 0) fill_with_nan(self->block->shared);
     leave(true);
@@ -221,8 +221,8 @@ std::map<std::string, Kernel>& registry() {
 
 } // namespace
 
-Registered::Registered(const char* name, void (*kernel)(const Args&), u32 max_threads) {
-    registry()[name] = Kernel{name, kernel, max_threads};
+void add_kernel(const char* name, std::function<Work(void**)> bind, u32 max_threads) {
+    registry()[name] = Kernel{name, std::move(bind), max_threads};
 }
 
 const Kernel* find_kernel(const std::string& name) {
@@ -230,9 +230,9 @@ const Kernel* find_kernel(const std::string& name) {
     return found == registry().end() ? nullptr : &found->second;
 }
 
-std::string run(const Kernel& kernel, const Args& args, const Shape& shape) {
+std::string run(const Kernel& kernel, const Work& bound, const Shape& shape) {
     machine.kernel = &kernel;
-    machine.args = &args;
+    machine.bound = &bound;
     machine.shape = shape;
     machine.fault.clear();
     machine.shared_offsets.clear();

@@ -32,7 +32,7 @@ struct Shape {
 
 struct Kernel {
     const char* name;
-    void (*run)(const Args&);
+    std::function<Work(void**)> bind; // to the addresses of its arguments
     u32 max_threads;
 };
 
@@ -42,6 +42,6 @@ extern std::vector<Range> ranges;
 // The registered kernel, or null.
 const Kernel* find_kernel(const std::string& name);
 // Runs all of a grid; gives what went wrong, or nothing.
-std::string run(const Kernel& kernel, const Args& args, const Shape& shape);
+std::string run(const Kernel& kernel, const Work& bound, const Shape& shape);
 
 } // namespace host

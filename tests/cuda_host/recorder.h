@@ -2,15 +2,14 @@
 // what is put on it while it is captured.
 #pragma once
 
-#include <functional>
+#include "device.h"
+
 #include <mutex>
 #include <vector>
 
 namespace host {
 
 extern std::mutex lock;
-
-using Work = std::function<void()>;
 
 struct Stream {
     bool recording = false;

@@ -30,6 +30,7 @@ WHO = {
 KINDS = {
     "machine", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
     "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
+    "matvec",
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def main():
     lines = [line for line in tables.splitlines() if line.startswith("| ")]
     assert len(lines) > sum(row["kind"] == "bandwidth" for row in rows), tables
     assert "FlashInfer" in tables and "An empty kernel in such a graph" in tables, tables
+    assert sum("| 1048 | 20 |" in line for line in lines) == 4, tables
     print(f"the bundle runs: {len(rows)} measurements")
 
 

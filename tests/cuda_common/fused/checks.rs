@@ -20,8 +20,21 @@ pub fn check(machine: &mut dyn Machine, case: &Case) {
     check_over(machine, case, &input);
 }
 
-/// The same over other values.
-pub fn check_over(machine: &mut dyn Machine, case: &Case, input: &dyn Fn(usize, usize) -> f64) {
+/// Checks that a computed scale is of the row alone: what a 0 beside these gives is far larger than
+/// anything in them.
+pub fn check_scales_far_from_zero(machine: &mut dyn Machine) {
+    let far = |row: usize, channel: usize| 100.0 + ((row + 3 * channel) % 7) as f64 / 8.0;
+    for norm in [Norm::LayerNorm { eps: 1e-5 }, Norm::Derf { alpha: -0.01, shift: 1.0 }] {
+        for (channels, skew) in [(5, 0), (5, 1), (45, 1), (513, 0), (513, 1)] {
+            let shape = Shape { tokens: 3, heads: 1, channels, skew };
+            let output = Output::Quantized(QuantizedType::I8, Scaling::Computed);
+            check_over(machine, &Case { output, ..Case::new(norm, F32, shape) }, &far);
+        }
+    }
+}
+
+/// [`check`] over other values.
+fn check_over(machine: &mut dyn Machine, case: &Case, input: &dyn Fn(usize, usize) -> f64) {
     let Written { y, sum, scales } = case.run(machine, input);
     let channels = case.shape.channels;
     let source = case.residual.map_or(case.x, |(element, _)| element);
