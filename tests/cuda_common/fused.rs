@@ -4,7 +4,7 @@
 mod checks;
 mod tensor;
 
-pub use checks::{check, check_scales_far_from_zero, check_shards, check_statistics, sample};
+pub use checks::{check, check_computed_scales, check_shards, check_statistics, sample};
 pub use tensor::{Shape, Tensor};
 
 use super::buffer::{Buffer, Kind};

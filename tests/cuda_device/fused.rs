@@ -2,7 +2,7 @@
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{
-    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_scales_far_from_zero,
+    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_computed_scales,
     check_shards, check_statistics, sample,
 };
 use crate::gpu::Gpu;
@@ -110,9 +110,9 @@ fn statistics_of_rows() {
 }
 
 #[test]
-fn a_computed_scale_is_of_the_row_alone() {
+fn computed_scales_far_from_zero_and_of_infinite_results() {
     let Some(gpu) = Gpu::open() else { return };
-    check_scales_far_from_zero(&mut Runner { gpu: &gpu, way: Way::Eager });
+    check_computed_scales(&mut Runner { gpu: &gpu, way: Way::Eager });
 }
 
 /// A batch that fills the device: blocks of many rows at once, heads among them.

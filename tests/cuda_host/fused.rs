@@ -2,7 +2,7 @@
 
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{
-    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_scales_far_from_zero,
+    Access, Call, Case, Machine, Output, Scaling, Shape, check, check_computed_scales,
     check_shards, check_statistics, sample,
 };
 use crate::emulator::{self, Emulator, Range, Settings};
@@ -200,10 +200,10 @@ fn statistics_of_rows() {
 }
 
 #[test]
-fn a_computed_scale_is_of_the_row_alone() {
+fn computed_scales_far_from_zero_and_of_infinite_results() {
     let mut emulator = emulator::lock();
     let mut host = Host::new(&mut emulator);
-    check_scales_far_from_zero(&mut host);
+    check_computed_scales(&mut host);
 }
 
 #[test]

@@ -20,9 +20,9 @@ pub fn check(machine: &mut dyn Machine, case: &Case) {
     check_over(machine, case, &input);
 }
 
-/// Checks that a computed scale is of the row alone: what a 0 beside these gives is far larger than
-/// anything in them.
-pub fn check_scales_far_from_zero(machine: &mut dyn Machine) {
+/// Checks that a computed scale is of the row alone, where what a 0 beside it gives is far larger than
+/// anything in it; and that of infinite results it is finite.
+pub fn check_computed_scales(machine: &mut dyn Machine) {
     let far = |row: usize, channel: usize| 100.0 + ((row + 3 * channel) % 7) as f64 / 8.0;
     for norm in [Norm::LayerNorm { eps: 1e-5 }, Norm::Derf { alpha: -0.01, shift: 1.0 }] {
         for (channels, skew) in [(5, 0), (5, 1), (45, 1), (513, 0), (513, 1)] {
@@ -30,6 +30,15 @@ pub fn check_scales_far_from_zero(machine: &mut dyn Machine) {
             let output = Output::Quantized(QuantizedType::I8, Scaling::Computed);
             check_over(machine, &Case { output, ..Case::new(norm, F32, shape) }, &far);
         }
+    }
+    for element in QuantizedType::ALL {
+        let shape = Shape { tokens: 3, heads: 1, channels: 100, skew: 0 };
+        let huge = Case {
+            output: Output::Quantized(element, Scaling::Computed),
+            weight: Some(F32),
+            ..Case::new(Norm::DyIsru { beta: 1.0, scale: 3e38 }, F32, shape)
+        };
+        check_over(machine, &huge, &far);
     }
 }
 
