@@ -2,6 +2,8 @@
 
     import numpy as np, dynorm
     y = dynorm.forward(dynorm.rms_norm(1e-5), x, weight=w)
+    # residual += x, and the norm of that in fp8 with a scale for each row
+    dynorm.forward(norm, x, weight=w, residual=residual, out=fp8, scales=scales, compute_scales=True)
 
 Arrays may be numpy's (float32, float16, and bfloat16 of the package ml_dtypes) or PyTorch's, on the
 CPU or on a CUDA device, where the work goes on PyTorch's current stream. The shared library is
@@ -17,6 +19,9 @@ from ctypes import POINTER, byref, c_char_p, c_float, c_size_t, c_uint32, c_void
 
 VERSION = (0, 1)
 ELEMENTS = {"float32": 1, "float16": 2, "bfloat16": 3}
+# Of out alone, with scales.
+QUANTIZED = {"int8": 4, "float8_e4m3fn": 5}
+SCALE_GIVEN, SCALE_GIVEN_PER_ROW, SCALE_COMPUTED = 1, 2, 3
 FUNCTIONS = {"rms_norm": 1, "layer_norm": 2, "dyt": 3, "dyisru": 4, "derf": 5}
 ISAS = {"current": 0, "portable": 1, "avx2": 2, "avx512": 3, "avx512bf16": 4}
 STREAM, NO_STREAM, FAST_TANH, PROGRAMMATIC = 1, 2, 4, 8
@@ -58,6 +63,24 @@ class ForwardArgs(ctypes.Structure):
         ("isa", c_uint32),
         ("flags", c_uint32),
         ("reserved", c_uint32),
+        ("residual", c_void_p),
+        ("residual_sum", c_void_p),
+        ("residual_row_stride", c_size_t),
+        ("residual_sum_row_stride", c_size_t),
+        ("z", c_void_p),
+        ("z_row_stride", c_size_t),
+        ("residual_element", c_uint32),
+        ("z_element", c_uint32),
+        ("heads", c_size_t),
+        ("x_token_stride", c_size_t),
+        ("y_token_stride", c_size_t),
+        ("residual_token_stride", c_size_t),
+        ("residual_sum_token_stride", c_size_t),
+        ("z_token_stride", c_size_t),
+        ("scales", c_void_p),
+        ("scale_mode", c_uint32),
+        ("reserved_2", c_uint32),
+        ("statistics", c_void_p),
     ]
 
 
@@ -95,27 +118,54 @@ def derf(alpha, shift=0.0):
 
 
 def forward(
-    norm, x, *, out=None, weight=None, bias=None, weight_offset=0.0, parallel=False, isa="current", flags=0
+    norm,
+    x,
+    *,
+    out=None,
+    weight=None,
+    bias=None,
+    weight_offset=0.0,
+    residual=None,
+    residual_sum=None,
+    gate=None,
+    scales=None,
+    compute_scales=False,
+    parallel=False,
+    isa="current",
+    flags=0,
 ):
     """norm over the last dimension of x, written to out, which may be x, and returned.
 
     out has x's shape and may have another type; without it a new array like x is made. weight and
-    bias are one-dimensional. parallel uses the library's threads on the CPU. Raises ValueError for
-    arrays that would have to be copied, and Error for what the library refuses. The interpreter's
-    lock is released during the call.
+    bias are one-dimensional. residual, of x's shape, has x added to it, in place or, where there is
+    one, into residual_sum; the function is taken of the sum. The result is multiplied by silu(gate).
+    An out of int8 or float8_e4m3fn needs scales, an array of float32: of one element for all, or of
+    one for each row, which are read, or written with compute_scales. parallel uses the library's
+    threads on the CPU.
+
+    Rows, all dimensions but the last, are equally spaced; or, in x of at least three dimensions,
+    those of the last but one are, and the others by themselves: heads inside a larger tensor.
+
+    Raises ValueError for arrays that would have to be copied, and Error for what the library refuses.
+    The interpreter's lock is released during the call.
     """
     if out is None:
         out = _empty_like(x)
-    if tuple(out.shape) != tuple(x.shape):
-        raise ValueError(f"out has shape {tuple(out.shape)}, x has {tuple(x.shape)}")
-    source, target = _Rows("x", x), _Rows("out", out)
+    tensors = {"x": x, "y": out, "residual": residual, "residual_sum": residual_sum, "z": gate}
+    tensors = {name: _Rows(name, given) for name, given in tensors.items() if given is not None}
+    source = tensors["x"]
+    for name, rows in tensors.items():
+        if rows.shape != source.shape:
+            raise ValueError(f"{NAMES.get(name, name)} has shape {rows.shape}, x has {source.shape}")
     operands = {}
     for name, given in (("weight", weight), ("bias", bias)):
         if given is not None:
             if tuple(given.shape) != (source.channels,):
                 raise ValueError(f"{name} has shape {tuple(given.shape)} instead of ({source.channels},)")
             operands[name] = _Rows(name, given)
-    devices = {array.device for array in (source, target, *operands.values())}
+    if scales is not None:
+        operands["scales"] = _Rows("scales", scales)
+    devices = {array.device for array in (*tensors.values(), *operands.values())}
     if len(devices) > 1:
         raise ValueError(f"arrays are on different devices: {devices}")
 
@@ -124,19 +174,27 @@ def forward(
         norm=norm,
         rows=source.rows,
         channels=source.channels,
-        x=source.pointer,
-        y=target.pointer,
-        x_row_stride=source.stride,
-        y_row_stride=target.stride,
-        x_element=source.element,
-        y_element=target.element,
         weight_offset=weight_offset,
         isa=ISAS[isa],
         flags=flags,
     )
+    if any(rows.token_stride for rows in tensors.values()):
+        args.heads = source.shape[-2]
+    for name, rows in tensors.items():
+        setattr(args, name, rows.pointer)
+        setattr(args, f"{name}_row_stride", rows.stride)
+        setattr(args, f"{name}_token_stride", rows.token_stride)
+        # The sum is of the residual's type.
+        setattr(args, f"{name.removesuffix('_sum')}_element", rows.element)
+    if {"residual", "residual_sum"} <= tensors.keys():
+        if tensors["residual"].element != tensors["residual_sum"].element:
+            raise ValueError("residual_sum is not of residual's type")
     for name, array in operands.items():
         setattr(args, name, array.pointer)
-        setattr(args, f"{name}_element", array.element)
+        if name != "scales":
+            setattr(args, f"{name}_element", array.element)
+    if scales is not None:
+        args.scale_mode = _scale_mode(operands["scales"], source.rows, compute_scales)
     if source.device is not None:
         import torch
 
@@ -149,10 +207,26 @@ def forward(
     return out
 
 
+# What the arguments of `forward` are called, where not as the struct's fields.
+NAMES = {"y": "out", "z": "gate"}
+
+
+def _scale_mode(scales, rows, compute):
+    count = scales.rows * scales.channels
+    if scales.element != ELEMENTS["float32"] or scales.stride != scales.channels:
+        raise ValueError("scales must be float32, side by side")
+    if count != rows and (compute or count != 1):
+        raise ValueError(f"there are {count} scales for {rows} rows")
+    if compute:
+        return SCALE_COMPUTED
+    return SCALE_GIVEN if count == 1 else SCALE_GIVEN_PER_ROW
+
+
 class _Rows:
     """An array of numpy's or PyTorch's as rows of elements that lie side by side."""
 
-    def __init__(self, name, array):
+    def __init__(self, field, array):
+        name = NAMES.get(field, field)
         shape = tuple(array.shape)
         if hasattr(array, "data_ptr"):
             self.pointer, strides = array.data_ptr(), array.stride()
@@ -160,21 +234,30 @@ class _Rows:
             self.device = array.device.index if array.is_cuda else None
         else:
             interface = array.__array_interface__
-            if name == "out" and interface["data"][1]:
-                raise ValueError("out is read-only")
+            if field in ("y", "residual_sum") and interface["data"][1]:
+                raise ValueError(f"{name} is read-only")
             self.pointer, self.device, dtype = interface["data"][0], None, array.dtype.name
             if any(stride % array.itemsize for stride in array.strides):
                 raise ValueError(f"{name} has elements that are not spaced by whole elements")
             strides = tuple(stride // array.itemsize for stride in array.strides)
-        if dtype not in ELEMENTS:
-            raise ValueError(f"{name} is of {dtype}; it must be one of {', '.join(ELEMENTS)}")
-        self.element = ELEMENTS[dtype]
+        elements = ELEMENTS | QUANTIZED if field == "y" else ELEMENTS
+        if dtype not in elements:
+            raise ValueError(f"{name} is of {dtype}; it must be one of {', '.join(elements)}")
+        self.element = elements[dtype]
         if not shape:
             raise ValueError(f"{name} has no dimensions")
+        self.shape = shape
         self.channels, self.rows = shape[-1], math.prod(shape[:-1])
         if strides[-1] != 1 and self.channels > 1 and self.rows > 0:
             raise ValueError(f"the last dimension of {name} is not contiguous")
-        self.stride = _row_stride(name, shape[:-1], strides[:-1]) or self.channels
+        self.token_stride = 0
+        try:
+            self.stride = _row_stride(name, shape[:-1], strides[:-1]) or self.channels
+        except ValueError:
+            if len(shape) < 3:
+                raise
+            self.stride = _row_stride(name, shape[-2:-1], strides[-2:-1]) or self.channels
+            self.token_stride = _row_stride(name, shape[:-2], strides[:-2]) or 0
 
 
 def _row_stride(name, shape, strides):

@@ -68,6 +68,69 @@ class Forward(unittest.TestCase):
         np.testing.assert_array_equal(packed[:, :, :32], before[:, :, :32])
         np.testing.assert_array_equal(packed[:, :, 64:], before[:, :, 64:])
 
+    def test_heads_of_a_packed_tensor(self):
+        for norm, function in NORMS:
+            packed = normals(5, 8, 64)
+            before = packed.astype(np.float64)
+            q, k = packed[:, :4], packed[:, 4:6]
+            self.assertIs(dynorm.forward(norm, q, out=q), q)
+            self.close(q, function(before[:, :4]))
+            np.testing.assert_array_equal(packed[:, 4:], before[:, 4:].astype(np.float32))
+            self.close(dynorm.forward(norm, k, out=np.empty(k.shape, np.float32)), function(before[:, 4:6]))
+
+    def test_residuals(self):
+        for norm, _ in NORMS:
+            x, residual = normals(3, 96, dtype=BF16), normals(3, 96)
+            wanted = x.astype(np.float32) + residual
+            y = np.empty(x.shape, np.float32)
+            total = np.empty_like(residual)
+            dynorm.forward(norm, x, out=y, residual=residual, residual_sum=total)
+            np.testing.assert_array_equal(total, wanted)
+            np.testing.assert_array_equal(y, dynorm.forward(norm, wanted))
+            again = np.empty_like(y)
+            dynorm.forward(norm, x, out=again, residual=residual)
+            np.testing.assert_array_equal(residual, wanted)
+            np.testing.assert_array_equal(again, y)
+
+    def test_gates(self):
+        for norm, function in NORMS:
+            x, z = normals(3, 96), normals(1, 3, 96)[0]
+            silu = z / (1 + np.exp(-z.astype(np.float64)))
+            self.close(dynorm.forward(norm, x, gate=z), function(x.astype(np.float64)) * silu)
+
+    def test_outputs_of_8_bits(self):
+        for norm, _ in NORMS:
+            x = normals(7, 96)
+            exact = dynorm.forward(norm, x)
+            for dtype, largest in ((np.int8, 127), (ml_dtypes.float8_e4m3fn, 448)):
+                out = np.empty(x.shape, dtype)
+                scales = np.empty(7, np.float32)
+                dynorm.forward(norm, x, out=out, scales=scales, compute_scales=True)
+                np.testing.assert_array_equal(scales, np.abs(exact).max(-1) / np.float32(largest))
+                for given in (scales, np.float32([0.01])):
+                    dynorm.forward(norm, x, out=out, scales=given)
+                    ratio = np.clip(exact * (np.float32(1) / given)[:, None], -largest, largest)
+                    wanted = np.rint(ratio) if dtype is np.int8 else ratio
+                    np.testing.assert_array_equal(out, wanted.astype(dtype))
+
+    def test_what_is_fused_must_fit(self):
+        norm, x = dynorm.dyt(1.0), normals(4, 8)
+        eight, scale = np.empty(x.shape, np.int8), np.ones(1, np.float32)
+        for bad in (
+            {"residual": normals(4, 7)},
+            {"residual": normals(4, 8), "residual_sum": normals(4, 8, dtype=BF16)},
+            {"gate": normals(3, 8)},
+            {"out": eight, "scales": np.ones(3, np.float32)},
+            {"out": eight, "scales": np.ones(1)},
+            {"out": eight, "scales": scale, "compute_scales": True},
+            {"gate": eight},
+        ):
+            with self.assertRaises(ValueError):
+                dynorm.forward(norm, x, **bad)
+        for bad in ({"out": eight}, {"scales": scale}, {"residual_sum": normals(4, 8)}):
+            with self.assertRaises(dynorm.Error):
+                dynorm.forward(norm, x, **bad)
+
     def test_shapes_at_the_edge(self):
         self.assertEqual(dynorm.forward(dynorm.dyt(1.0), normals(0, 4)).shape, (0, 4))
         self.assertEqual(dynorm.forward(dynorm.dyt(1.0), normals(4)).shape, (4,))
@@ -76,7 +139,8 @@ class Forward(unittest.TestCase):
     def test_what_would_need_a_copy_is_refused(self):
         norm, x = dynorm.dyt(1.0), normals(4, 4, 4)
         repeated = np.broadcast_to(x[0, 0], (3, 4))
-        for bad in (x.T, x[:, :, ::2], x[:, :3], x[::-1], repeated, x.astype(float), x[0, 0, 0]):
+        uneven = normals(2, 3, 5, 4)[:, :2, :3]
+        for bad in (x.T, x[:, :, ::2], uneven, x[::-1], x[:, ::-1], repeated, x.astype(float), x[0, 0, 0]):
             with self.assertRaises(ValueError):
                 dynorm.forward(norm, np.asarray(bad))
         with self.assertRaises(ValueError):

@@ -29,6 +29,7 @@ pub use cache::{CacheSizes, cache_sizes};
 pub use copy::copy;
 pub use isa::Isa;
 
+pub(crate) use dispatch::stores_at_once;
 pub(crate) use fused::Fused;
 pub(crate) use job::{Job, KnownScale, Operand, Places, Stored, Tensor};
 pub(crate) use piece::{Form, Output, Scale};

@@ -23,7 +23,8 @@ impl Forward<'_> {
             }
         };
         let form = self.form()?;
-        let fused = self.fused(form)?;
+        let at_once = self.stored_at_once(form);
+        let fused = self.fused(form, at_once.is_none())?;
         let y_size = match form {
             cpu::Form::Element(element) => element.size(),
             cpu::Form::Quantized(..) => 1,
@@ -33,7 +34,8 @@ impl Forward<'_> {
             x: Places::new(sum.data, sum.layout),
             y: Places::new(self.y.data, y),
             x_element: sum.element,
-            stored: self.stored(form),
+            // What comes between takes f32.
+            stored: at_once.unwrap_or(Stored::Element(ElementType::F32)),
             isa: match self.isa {
                 Some(isa) => isa.checked()?,
                 None => Isa::current()?,
@@ -76,31 +78,30 @@ impl Forward<'_> {
         })
     }
 
-    /// What the function stores: the output, unless something comes between. A scale that is computed
-    /// does: f32 are stored then, and quantised after. With statistics given the function is compiled
-    /// for f32 only.
+    /// What the function stores if that is the output, and nothing comes between, as a scale that is
+    /// computed does. With statistics given the function is compiled for f32 only.
     #[inline]
-    fn stored(&self, form: cpu::Form) -> Stored {
-        let between = self.gate.is_some() || self.statistics.is_some();
+    fn stored_at_once(&self, form: cpu::Form) -> Option<Stored> {
+        if self.gate.is_some() || self.statistics.is_some() {
+            return None;
+        }
         match form {
-            _ if between => Stored::Element(ElementType::F32),
-            cpu::Form::Element(element) => Stored::Element(element),
+            cpu::Form::Element(element) => Some(Stored::Element(element)),
+            cpu::Form::Quantized(element, _) if !cpu::stores_at_once(self.norm, element) => None,
             cpu::Form::Quantized(element, cpu::Scale::Given(scale)) => {
-                Stored::Quantized(element, KnownScale::All(scale))
+                Some(Stored::Quantized(element, KnownScale::All(scale)))
             }
             cpu::Form::Quantized(element, cpu::Scale::GivenPerRow(scales)) => {
-                Stored::Quantized(element, KnownScale::PerRow(scales))
+                Some(Stored::Quantized(element, KnownScale::PerRow(scales)))
             }
-            cpu::Form::Quantized(_, cpu::Scale::Computed(_)) => Stored::Element(ElementType::F32),
+            cpu::Form::Quantized(_, cpu::Scale::Computed(_)) => None,
         }
     }
 
-    /// What is done beside the function, if anything.
+    /// What is done beside the function, if anything: with the output behind it, if `behind`.
     #[inline]
-    fn fused(&self, form: cpu::Form) -> Result<Option<Fused>, Error> {
-        let computed = matches!(form, cpu::Form::Quantized(_, cpu::Scale::Computed(_)));
-        let output = self.gate.is_some() || computed || self.statistics.is_some();
-        if self.residual.is_none() && !output {
+    fn fused(&self, form: cpu::Form, behind: bool) -> Result<Option<Fused>, Error> {
+        if self.residual.is_none() && !behind {
             return Ok(None);
         }
         let shape = self.x.layout;
@@ -122,12 +123,12 @@ impl Forward<'_> {
                 Some(cpu::Residual { x, residual: residual.places, sum })
             }
         };
-        let behind =
+        let output =
             cpu::Output { places: Places::new(self.y.data, self.y.layout), form, stream: false };
         Ok(Some(Fused {
             residual,
             gate: self.gate.map(|z| tensor("gate", z)).transpose()?,
-            output: output.then_some(behind),
+            output: behind.then_some(output),
         }))
     }
 
