@@ -50,7 +50,7 @@ fn main() -> Result<(), dynorm::Error> {
     rms_norm.forward_in_place(RowsMut::of_heads(&mut qkv, heads)?).weight(&weight[..128]).run()?;
     println!("q {}, k {}", qkv[0], qkv[1024]);
 
-    // norm(x) * silu(z), Mamba-2's gate.
+    // norm(x) * silu(z), Qwen3-Next's gate.
     let z = vec![1.0_f32; rows * channels];
     let mut y = vec![0.0_f32; rows * channels];
     rms_norm

@@ -18,8 +18,9 @@
  *
  * What holds for every function:
  *
- * - Nothing has to be set up, and nothing is kept between calls but the choice of instructions and,
- *   after the first dynorm_forward_parallel, its threads.
+ * - On the CPU nothing has to be set up, and nothing is kept between calls but the choice of
+ *   instructions and, after the first dynorm_forward_parallel, its threads. CUDA calls take a
+ *   dynorm_cuda, which is opened once.
  * - A function that can fail returns a dynorm_status. What it writes through pointers it writes only
  *   on success. dynorm_last_error() has the details, per thread.
  * - NULL, misaligned addresses, unknown values, impossible shapes and overlaps are errors. The sizes
@@ -189,9 +190,9 @@ enum dynorm_scale
   DYNORM_SCALE_NONE = 0,
   // One for all of y, which is read: in CUDA calls from device memory.
   DYNORM_SCALE_GIVEN = 1,
-  // One for each row, which are read.
+  // One for each row, read from `scales`.
   DYNORM_SCALE_GIVEN_PER_ROW = 2,
-  // One for each row, which are written: the largest magnitude of the row's results over that of
+  // One for each row, written to `scales`: the largest magnitude of the row's results over that of
   // y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32.
   DYNORM_SCALE_COMPUTED = 3,
 };
@@ -216,7 +217,7 @@ enum dynorm_flag
   DYNORM_FLAG_NO_STREAM = 2,
   // CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
   DYNORM_FLAG_FAST_TANH = 4,
-  // CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
+  // CUDA, compute capability 9.0 and newer: let the kernel start before the one ahead of it on the stream
   // has finished. It waits before it reads anything but weight and bias, and before it writes: no
   // kernel that may still run may write those two.
   DYNORM_FLAG_PROGRAMMATIC = 8,
@@ -287,7 +288,8 @@ typedef struct dynorm_row_statistics {
 // In place means that x and y are the same address, with the same strides and elements of the same
 // size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
 // sum, computed scales) with what is read or written is refused; rows that interleave with those of
-// the other tensor without a common element, as columns of one matrix do, are not.
+// the other tensor without a common element, as columns of one matrix do, are not, unless their
+// strides differ or the heads of one token interleave with the other tensor.
 typedef struct dynorm_forward_args {
   // `sizeof(dynorm_forward_args)`.
   size_t size;
@@ -520,9 +522,9 @@ void dynorm_cuda_close(struct dynorm_cuda *device);
 // gives the same bits; addresses, strides and channels that are multiples of 16 bytes are the
 // fastest.
 //
-// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also
-// beyond 2^31 blocks, channels or heads; DYNORM_ERROR_CUDA_NOT_LOADED if the device was opened
-// without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also for
+// 2^31 or more blocks or channels, or, with heads, rows; DYNORM_ERROR_CUDA_NOT_LOADED if the device
+// was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 // DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
 // DYNORM_ERROR_UNSUPPORTED also if the library was built without CUDA. Any number of threads may
 // call it at once.

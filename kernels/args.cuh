@@ -39,7 +39,8 @@ struct Args {
     u32 column_blocks;       // element-wise functions: blocks side by side over a row; 0: no rows
     u32 column_magic;        // n / column_blocks is n * column_magic >> column_shift
     u32 column_shift;
-    // What fused kernels look at besides. With a residual, x is that: what the function is taken of.
+    // What fused kernels look at besides. With a residual x is its old value, the caller's x is the
+    // addend, and the function is taken of their sum, rounded.
     u32 heads;               // rows of a token
     u32 head_magic;          // as column_magic and column_shift, to divide by heads
     u32 head_shift;

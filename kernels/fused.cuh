@@ -34,7 +34,7 @@ DEVICE u64 address_in(const Tensor& tensor, const RowIndex& at, u64 channel) {
 }
 
 // N neighbouring elements: WHOLE, all at one access; else one by one, and only the first `count` are
-// there. A word each, first as they were loaded, then floats; packed until then where WHOLE.
+// there. As they were loaded until `widen`, packed where WHOLE and else a word each; then floats.
 template <bool WHOLE, u32 N> struct Some {
     u32 word[N];
 
@@ -90,7 +90,7 @@ template <class X, bool WHOLE, u32 N> struct SomeOfX {
         return WHOLE ? widen<X>(word, i) : widen<X>(word + i, 0);
     }
     // Adds, rounds, and keeps and stores the sum.
-    MEMBER void add(const Some<WHOLE, N>& addend, u64 sum, u32 count) {
+    template <class More> MEMBER void add(const More& addend, u64 sum, u32 count) {
         float value[N];
 #pragma unroll
         for (u32 i = 0; i < N; ++i) value[i] = (*this)[i] + addend[i];
@@ -111,8 +111,8 @@ template <class X, bool WHOLE, u32 N> struct SomeOfX {
     }
 };
 
-// The addend of a row's elements, and where the sum goes.
-template <bool WHOLE, u32 N> struct Residual {
+// What is added to elements of x, and the way of the sum to memory.
+template <bool WHOLE, u32 N> struct Addend {
     Some<WHOLE, N> addend;
 
     MEMBER void load(const Args& args, const RowIndex& at, u64 channel, u32 count) {
@@ -132,6 +132,7 @@ DEVICE void apply_gate(float (&value)[N], const Args& args, const RowIndex& at, 
                        u32 count) {
     if (args.gate.type == ABSENT) return;
     constexpr u32 CHUNK = N < 4 ? N : 4;
+    static_assert(WHOLE || N == CHUNK, "the count is that of one chunk");
     const u64 address = address_in(args.gate, at, channel);
 #pragma unroll
     for (u32 first = 0; first < N; first += CHUNK) {

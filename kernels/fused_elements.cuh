@@ -17,29 +17,31 @@ template <class F, class X, u32 N> DEVICE void map_fused(const Args& args) {
     allow_next_grid();
     operands.widen(args);
     const bool adds = args.addend.type != ABSENT;
+    const bool per_row = args.scale == SCALE_READ_PER_ROW;
+    const float factor = per_row ? 1.0f : known_factor(args, RowIndex{0, 0});
 #pragma unroll 1
     for (u32 first = 0; first < items.left; first += AT_ONCE * items.step) {
         SomeOfX<X, true, N> some[AT_ONCE];
-        Residual<true, N> residual[AT_ONCE];
+        Addend<true, N> addend[AT_ONCE];
 #pragma unroll
         for (u32 i = 0; i < AT_ONCE; ++i) {
             const u32 row = first + i * items.step;
             const RowIndex at = index_of(args, items.row + row);
             const u64 start = row_start(args.x_stride, args.x_token_stride, at);
             some[i].load(args.x + (start + items.column) * X::size, row < items.left);
-            if (adds) residual[i].load(args, at, items.column, row < items.left);
+            if (adds) addend[i].load(args, at, items.column, row < items.left);
         }
 #pragma unroll
         for (u32 i = 0; i < AT_ONCE; ++i) {
             const u32 row = first + i * items.step;
             if (row >= items.left) break;
             const RowIndex at = index_of(args, items.row + row);
-            if (adds) residual[i].add_to(some[i], args, at, items.column, N);
+            if (adds) addend[i].add_to(some[i], args, at, items.column, N);
             float value[N];
 #pragma unroll
             for (u32 j = 0; j < N; ++j) value[j] = function(some[i][j]);
             operands.apply(value, args);
-            Output output{args, at, known_factor(args, at), false};
+            Output output{args, at, per_row ? known_factor(args, at) : factor, false};
             output.put<true>(value, items.column, N);
         }
     }

@@ -3,16 +3,17 @@
 //
 // Rows are shared among threads as in rows.cuh and measured in the same order: the statistics have
 // the same bits as without anything fused, and so has the result over a residual the bits of that
-// over its sum. Rows that do not fit into four vectors a thread are read again for each pass, from
-// the sum where there is one: a thread comes back to the elements that it wrote itself.
+// over its sum. Rows that do not fit into four vectors a thread, rows without 16-byte access and those
+// of element-wise functions are read again for each pass, from the sum where there is one: a thread
+// comes back to the elements that it wrote itself.
 #pragma once
 
 #include "fused.cuh"
 #include "rows.cuh"
 
-// What the walks over a row share: pieces of LANES elements of the thread's vectors.
+// What the walks over a row share: pieces of PIECE elements, of which the thread's vectors are made.
 template <class X, bool WHOLE> struct FusedPart : Part<X> {
-    static constexpr u32 LANES = WHOLE ? X::in_16_bytes : 4;
+    static constexpr u32 PIECE = WHOLE ? X::in_16_bytes : 4;
     const Args& args;
     const RowIndex& at;
     u32 first; // channel that the segment begins with
@@ -24,26 +25,26 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
     }
 
     // How many of the piece at channel c of the segment are there.
-    MEMBER u32 count(u32 c) const { return c < this->end ? min_of(this->end - c, LANES) : 0; }
+    MEMBER u32 count(u32 c) const { return c < this->end ? min_of(this->end - c, PIECE) : 0; }
     MEMBER static u32 min_of(u32 a, u32 b) { return a < b ? a : b; }
 
     // Function, affine and what follows, of the piece at channel c of the segment.
     template <class Function>
-    MEMBER void finish(const Function& function, const SomeOfX<X, WHOLE, LANES>& x, u32 c,
+    MEMBER void finish(const Function& function, const SomeOfX<X, WHOLE, PIECE>& x, u32 c,
                        Output& output) const {
         const u64 channel = first + c;
-        float value[LANES];
+        float value[PIECE];
 #pragma unroll
-        for (u32 i = 0; i < LANES; ++i) value[i] = function(x[i]);
+        for (u32 i = 0; i < PIECE; ++i) value[i] = function(x[i]);
         affine(value, channel, count(c));
         output.put<WHOLE>(value, channel, count(c));
     }
 
-    MEMBER void affine(float (&value)[LANES], u64 channel, u32 count) const {
+    MEMBER void affine(float (&value)[PIECE], u64 channel, u32 count) const {
         if constexpr (WHOLE) {
-            OperandsInMemory<LANES>{channel, nullptr}.apply(value, args);
+            OperandsInMemory<PIECE>{channel, nullptr}.apply(value, args);
         } else {
-            Some<false, LANES> weight, bias;
+            Some<false, PIECE> weight, bias;
             const u32 w = args.weight_type, b = args.bias_type;
             weight.load(args.weight + channel * size_of(w), w, count);
             bias.load(args.bias + channel * size_of(b), b, count);
@@ -51,7 +52,7 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
             bias.widen(b, -0.0f);
             const float offset = w == ABSENT ? -0.0f : args.weight_offset;
 #pragma unroll
-            for (u32 i = 0; i < LANES; ++i) {
+            for (u32 i = 0; i < PIECE; ++i) {
                 value[i] = multiply_add(value[i], weight[i] + offset, bias[i]);
             }
         }
@@ -60,28 +61,53 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
 
 // A row of one segment, in registers.
 template <class X> struct FusedKeptRow : FusedPart<X, true> {
-    using FusedPart<X, true>::LANES, FusedPart<X, true>::args, FusedPart<X, true>::at;
+    using FusedPart<X, true>::PIECE, FusedPart<X, true>::args, FusedPart<X, true>::at;
     static constexpr u32 V = 4;    // vectors
-    static constexpr u32 AT_ONCE = 2; // of those that are loaded at once
-    SomeOfX<X, true, LANES> row[V];
+    SomeOfX<X, true, PIECE> row[V];
 
     MEMBER FusedKeptRow(const Args& args, const Place& place, const RowIndex& at, u32 channels)
         : FusedPart<X, true>(args, place, at, 0, channels) {
-        const bool adds = args.addend.type != ABSENT;
+        // The gate comes into play once the row is measured.
+        if (args.gate.type != ABSENT) {
+#pragma unroll 1
+            for (u32 c = this->channel; c < this->end; c += this->step) {
+                prefetch(address_in(args.gate, at, c));
+            }
+        }
+        // Beside rows of 16 bits there is no room for four vectors of f32.
+        constexpr u32 OF_F32 = X::size == 4 ? V : V / 2;
+        const u32 type = args.addend.type;
+        if (type == ABSENT) load_row(0, V);
+        else if (type == F32) load_and_add<Element<F32>, OF_F32>();
+        else if (type == BF16) load_and_add<Element<BF16>, V>();
+        else load_and_add<Element<F16>, V>();
+    }
+
+    MEMBER void load_row(u32 from, u32 count) {
+#pragma unroll
+        for (u32 k = 0; k < V; ++k) {
+            const u32 c = channel_of(k);
+            if (k < from || k >= from + count) continue;
+            row[k].load(this->x + u64(c) * X::size, this->count(c));
+        }
+    }
+
+    // AT_ONCE vectors and their addends of type A are in flight together.
+    template <class A, u32 AT_ONCE> MEMBER void load_and_add() {
+        const u64 addend = address_in(args.addend, at, 0), sum = address_in(args.sum, at, 0);
 #pragma unroll
         for (u32 k = 0; k < V; k += AT_ONCE) {
-            Residual<true, LANES> residual[AT_ONCE];
+            SomeOfX<A, true, PIECE> more[AT_ONCE];
+            load_row(k, AT_ONCE);
 #pragma unroll
             for (u32 j = 0; j < AT_ONCE; ++j) {
                 const u32 c = channel_of(k + j);
-                row[k + j].load(this->x + u64(c) * X::size, this->count(c));
-                if (adds) residual[j].load(args, at, c, this->count(c));
+                more[j].load(addend + u64(c) * A::size, this->count(c));
             }
-            if (!adds) continue;
 #pragma unroll
             for (u32 j = 0; j < AT_ONCE; ++j) {
                 const u32 c = channel_of(k + j);
-                residual[j].add_to(row[k + j], args, at, c, this->count(c));
+                row[k + j].add(more[j], sum + u64(c) * X::size, this->count(c));
             }
         }
     }
@@ -93,7 +119,7 @@ template <class X> struct FusedKeptRow : FusedPart<X, true> {
         for (u32 k = 0; k < V; ++k) {
             if (channel_of(k) >= this->end) break;
 #pragma unroll
-            for (u32 i = 0; i < LANES; ++i) visit(i, row[k][i]);
+            for (u32 i = 0; i < PIECE; ++i) visit(i, row[k][i]);
             row[k].forget_all();
         }
     }
@@ -104,7 +130,7 @@ template <class X> struct FusedKeptRow : FusedPart<X, true> {
 #pragma unroll 1
         for (u32 k = 0; k < V; ++k) {
             const u32 c = channel_of(k);
-            const SomeOfX<X, true, LANES> first = row[0];
+            const SomeOfX<X, true, PIECE> first = row[0];
             if (c < this->end) this->finish(function, first, c, output);
 #pragma unroll
             for (u32 to = 0; to + 1 < V; ++to) row[to] = row[to + 1];
@@ -115,8 +141,8 @@ template <class X> struct FusedKeptRow : FusedPart<X, true> {
 
 // A segment of a row, read for each pass; the residual is added in the first.
 template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
-    using FusedPart<X, WHOLE>::LANES, FusedPart<X, WHOLE>::args, FusedPart<X, WHOLE>::at;
-    static constexpr u32 PIECES = X::in_16_bytes / LANES; // of a vector
+    using FusedPart<X, WHOLE>::PIECE, FusedPart<X, WHOLE>::args, FusedPart<X, WHOLE>::at;
+    static constexpr u32 PIECES = X::in_16_bytes / PIECE; // of a vector
     bool adds;
 
     MEMBER FusedReadRow(const Args& args, const Place& place, const RowIndex& at, u32 first,
@@ -134,15 +160,15 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
     template <class Use> MEMBER void walk(const Use& use) {
 #pragma unroll 1
         for (u32 k = 0; k < args.vectors * PIECES; ++k) {
-            const u32 c = this->channel + k / PIECES * this->step + k % PIECES * LANES;
+            const u32 c = this->channel + k / PIECES * this->step + k % PIECES * PIECE;
             const u32 count = this->count(c);
             if (count == 0) continue;
-            SomeOfX<X, WHOLE, LANES> some;
+            SomeOfX<X, WHOLE, PIECE> some;
             some.load(this->x + u64(c) * X::size, count);
             if (adds) {
-                Residual<WHOLE, LANES> residual;
-                residual.load(args, at, this->first + c, count);
-                residual.add_to(some, args, at, this->first + c, count);
+                Addend<WHOLE, PIECE> addend;
+                addend.load(args, at, this->first + c, count);
+                addend.add_to(some, args, at, this->first + c, count);
             }
             use(some, c);
         }
@@ -151,22 +177,22 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
     }
 
     template <class Visit> MEMBER void each(const Visit& visit) {
-        walk([&](const SomeOfX<X, WHOLE, LANES>& some, u32 c) {
+        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
 #pragma unroll
-            for (u32 i = 0; i < LANES; ++i) {
+            for (u32 i = 0; i < PIECE; ++i) {
                 if (WHOLE || i < this->count(c)) visit(i, some[i]);
             }
         });
     }
 
     template <class Function> MEMBER void write(const Function& function, Output& output) {
-        walk([&](const SomeOfX<X, WHOLE, LANES>& some, u32 c) {
+        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
             this->finish(function, some, c, output);
         });
     }
 };
 
-// All segments of a row, the only one in registers.
+// The only segment of a row, in registers.
 template <class X> struct KeptSegments {
     using Row = FusedKeptRow<X>;
     Row row;
@@ -176,6 +202,16 @@ template <class X> struct KeptSegments {
 
     // Calls `use(segment, its first channel, its channels)`.
     template <class Use> MEMBER void each(const Use& use) { use(row, 0, row.end); }
+
+    // Asks for weight and bias, which no kernel that may still run writes, as callers promise.
+    MEMBER static void prefetch(const Args& args, const Place& place) {
+        constexpr u32 N = X::in_16_bytes;
+#pragma unroll 1
+        for (u64 c = u64(place.lane) * N; place.live && c < args.channels; c += args.threads * N) {
+            prefetch_operand(args.weight, args.weight_type, c);
+            prefetch_operand(args.bias, args.bias_type, c);
+        }
+    }
 };
 
 // All segments of a row, one after the other.
@@ -200,6 +236,9 @@ template <class X, bool WHOLE> struct ReadSegments {
         }
         first_pass = false;
     }
+
+    // In rows so long the first few loads of them do not count.
+    MEMBER static void prefetch(const Args&, const Place&) {}
 };
 
 // Statistics as `RowStatistics` in src/statistics.rs has them: count, mean in two parts, m2.
@@ -245,6 +284,7 @@ DEVICE void finish_row(const Function& function, Segments& segments, Group& grou
 template <class F, class Segments> DEVICE void fused_row(const Args& args) {
     const Place place = place_in_rows(args);
     const RowIndex at = index_of(args, place.live ? place.row : 0);
+    Segments::prefetch(args, place);
     wait_for_previous_grid();
     Segments segments(args, place, at);
     Group group(args.threads);
@@ -257,7 +297,7 @@ template <class F, class Segments> DEVICE void fused_row(const Args& args) {
         per_channel = reciprocal_exact(known.count);
     } else {
         segments.each([&](typename Segments::Row& row, u32 first, u32 channels) {
-            // As long as the row, also in threads for rows past the last one.
+            // Threads without a row have no channels; the row's number keeps what they find finite.
             const u32 all = first == 0 && args.segments == 1 ? u32(args.channels) : channels;
             const typename F::Measure measure = F::measure(row, group, all);
             if (first == 0) total = measure;
@@ -265,6 +305,7 @@ template <class F, class Segments> DEVICE void fused_row(const Args& args) {
         });
     }
     if (args.statistics == STATISTICS_WANTED) {
+        allow_next_grid();
         if (place.live && place.lane == 0) F::statistics(total, float(args.channels)).store(statistics);
         return;
     }

@@ -162,7 +162,7 @@ DEVICE void block_barrier() { __syncthreads(); }
 
 #if __CUDA_ARCH__ >= 900
 // Programmatic dependent launch: what the previous kernel wrote may be read after the first;
-// the next kernel may start after the second. Without the launch attribute both do nothing.
+// the next kernel, if it was launched with the attribute, may start after the second.
 DEVICE void wait_for_previous_grid() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 DEVICE void allow_next_grid() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 

@@ -4,7 +4,7 @@
 // vectors t, t + T, t + 2T, … of a segment. Each segment is measured by itself and the measures
 // are merged in order. That is all that decides the order of additions, and the launch planner
 // takes it from the number of channels and the type of x alone: the bits of a row are the same in
-// any batch, at any alignment, on every device, whichever of these kernels it goes through:
+// any batch, at any alignment, whichever of these kernels it goes through:
 //
 // keep    the only segment of the row, or with a cluster each block's own, stays in registers
 // reread  all segments one after the other by the same threads, read once more for the output;

@@ -203,7 +203,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Multiplies the result by `silu(z) = z / (1 + exp(-z))`, element by element, before it is
-    /// rounded: Mamba-2's and Qwen3-Next's gate.
+    /// rounded: Qwen3-Next's gate, and that of mamba_ssm with `norm_before_gate`.
     ///
     /// ```
     /// use dynorm::{Norm, Rows, RowsMut};

@@ -96,10 +96,14 @@ fn the_gpu_is_in_the_same_table_and_can_be_left_out() {
 #[test]
 fn a_wrong_result_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(Path::new(ROOT).join("kernels")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    fs::create_dir(folder.path().join("dynorm")).unwrap();
+    for part in ["", "dynorm"] {
+        for entry in fs::read_dir(Path::new(ROOT).join("kernels").join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let copy = folder.path().join(part).join(path.file_name().unwrap());
+                fs::copy(&path, copy).unwrap();
+            }
         }
     }
     let kernel = folder.path().join("rms_norm.cu");

@@ -14,8 +14,9 @@ use core::ffi::c_void;
 /// All tensors may each be f32, f16 or bf16; the output also int8 or fp8, see
 /// [`quantized`](Self::quantized). To work in place give the same tensor twice.
 ///
-/// A row gives the same bits in any batch and at any alignment. Accesses are 16 bytes wide where
-/// addresses, row strides and the number of channels are multiples of 16 bytes, and slower
+/// A row gives the same bits in any batch and at any alignment. Accesses are widest, 16 bytes of `x`
+/// or of the residual, where the number of channels is a multiple of theirs and as many elements of
+/// each other tensor begin at a multiple of their size, or of 16 bytes, in every row; they are slower
 /// otherwise.
 ///
 /// ```no_run
@@ -58,8 +59,9 @@ impl Forward {
     /// multiplied with the reciprocal of their scale, rounded to nearest even; what is out of range
     /// becomes the largest of its sign.
     ///
-    /// A computed scale takes a pass over the row's results before they are written. One that is given
-    /// takes none: for DyT, DyISRU and Derf [`Norm::output_bound`] makes one of weight and bias alone.
+    /// A computed scale takes every row's results twice, for the largest and to write them. One that is
+    /// given does not: for DyT, DyISRU and Derf [`Norm::output_bound`] makes one of weight and bias alone,
+    /// on the host, once.
     ///
     /// ```
     /// use dynorm::{ElementType::Bf16, Norm, QuantizedType::I8};
@@ -130,8 +132,9 @@ impl Forward {
     }
 
     /// Takes what RMSNorm and LayerNorm need to know of each row from the device address `statistics`:
-    /// a [`RowStatistics`](crate::RowStatistics) for each, for rows that this device has but a shard
-    /// of. [`Statistics`](super::Statistics) finds a shard's.
+    /// a [`RowStatistics`](crate::RowStatistics) for each, for rows of which this device holds only a part
+    /// of the channels. With a residual they are those of the sum. [`Statistics`](super::Statistics)
+    /// finds a part's.
     ///
     /// ```
     /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
@@ -212,8 +215,9 @@ impl Forward {
     }
 
     /// Lets the kernel start before the one ahead of it on the stream has finished, on devices
-    /// that can (compute capability 9.0). It waits before it reads anything but weight and bias, and
-    /// before it writes: no kernel that may still run may write those two.
+    /// that can (compute capability 9.0 and newer). It waits before it reads anything but weight and
+    /// bias, and before it writes: no kernel that may still run may write those two. Every call lets a
+    /// kernel behind it start early that is launched in this way.
     ///
     /// ```
     /// use dynorm::{ElementType::Bf16, Norm, cuda::{DeviceRows, Forward}};
@@ -238,13 +242,13 @@ impl Forward {
     /// to the element; [`Error::Overlap`] if something that is written shares memory with something
     /// else, other than in place; [`Error::NotDeviceMemory`] and [`Error::OtherContext`] as
     /// far as the driver knows; [`Error::NotLoaded`] if the device was opened without this
-    /// function; [`Error::TooLarge`] beyond 2^31 blocks, channels or heads; [`Error::Driver`] for what
+    /// function; [`Error::TooLarge`] for 2^31 or more blocks or channels, or, with heads, rows; [`Error::Driver`] for what
     /// else the driver refuses. Nothing is launched then.
     ///
     /// # Safety
     /// Until the work is done, all tensors must be memory that `device` can reach, of the size
-    /// that their shapes say, and nobody else may write them or read what is written. `stream` must be null or
-    /// a stream of the device's context.
+    /// that their shapes say, and nobody else may write them or read what is written. `stream` must be
+    /// null or a stream of the device's context.
     ///
     /// ```
     /// # use dynorm::{Error, cuda::{Device, Forward}};

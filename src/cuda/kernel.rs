@@ -14,9 +14,9 @@ pub(crate) enum Form {
     Keep8,
     /// Rows in the registers of a cluster.
     Cluster,
-    /// Rows read twice.
+    /// Rows read for each pass.
     Reread,
-    /// Rows read twice, at any alignment.
+    /// Rows read for each pass, at any alignment.
     RereadAny,
     /// Each element by itself, 16 bytes at a time.
     Wide,

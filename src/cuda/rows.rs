@@ -210,8 +210,8 @@ impl DeviceQuantizedRows {
     }
 }
 
-/// What quantised results are to be multiplied with to have the values back, about: the twin of
-/// [`crate::Scale`]. Addresses are of f32 in device memory, which a call reads or writes when the
+/// The scale of quantised results, of which the value is about the stored number times the scale: the
+/// twin of [`crate::Scale`]. Addresses are of f32 in device memory, which a call reads or writes when the
 /// stream comes to it: nobody checks that scales there are finite and at least 2^-126.
 ///
 /// ```

@@ -49,9 +49,9 @@ pub enum dynorm_scale {
     DYNORM_SCALE_NONE = 0,
     /// One for all of y, which is read: in CUDA calls from device memory.
     DYNORM_SCALE_GIVEN = 1,
-    /// One for each row, which are read.
+    /// One for each row, read from `scales`.
     DYNORM_SCALE_GIVEN_PER_ROW = 2,
-    /// One for each row, which are written: the largest magnitude of the row's results over that of
+    /// One for each row, written to `scales`: the largest magnitude of the row's results over that of
     /// y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32.
     DYNORM_SCALE_COMPUTED = 3,
 }
@@ -85,7 +85,7 @@ pub enum dynorm_flag {
     DYNORM_FLAG_NO_STREAM = 2,
     /// CUDA: take DyT's tanh from one instruction, with a relative error of 2^-11.
     DYNORM_FLAG_FAST_TANH = 4,
-    /// CUDA, compute capability 9.0: let the kernel start before the one ahead of it on the stream
+    /// CUDA, compute capability 9.0 and newer: let the kernel start before the one ahead of it on the stream
     /// has finished. It waits before it reads anything but weight and bias, and before it writes: no
     /// kernel that may still run may write those two.
     DYNORM_FLAG_PROGRAMMATIC = 8,

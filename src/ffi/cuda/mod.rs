@@ -92,9 +92,9 @@ pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
 /// gives the same bits; addresses, strides and channels that are multiples of 16 bytes are the
 /// fastest.
 ///
-/// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also
-/// beyond 2^31 blocks, channels or heads; DYNORM_ERROR_CUDA_NOT_LOADED if the device was opened
-/// without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
+/// Errors as `dynorm_forward` but for _ISA, and nothing is launched then; DYNORM_ERROR_SHAPE also for
+/// 2^31 or more blocks or channels, or, with heads, rows; DYNORM_ERROR_CUDA_NOT_LOADED if the device
+/// was opened without the function; DYNORM_ERROR_CUDA_MEMORY as far as the driver knows;
 /// DYNORM_ERROR_CUDA_DRIVER for what else the driver refuses, such as a stream of another context;
 /// DYNORM_ERROR_UNSUPPORTED also if the library was built without CUDA. Any number of threads may
 /// call it at once.
