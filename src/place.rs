@@ -134,6 +134,16 @@ impl Access {
         Ok(Self::read(what, Place::new(what, address, size_of::<f32>(), layout)?))
     }
 
+    /// A residual, and its sum if that goes elsewhere, which may be written over it.
+    #[inline]
+    pub(crate) fn residual(residual: Self, sum: Option<Self>) -> (Self, Option<Self>) {
+        let written = |access, in_place_of| Self { is_written: true, in_place_of, ..access };
+        match sum {
+            None => (written(residual, None), None),
+            Some(sum) => (residual, Some(written(sum, Some(residual.what)))),
+        }
+    }
+
     /// The output, which may be written over the input.
     #[inline]
     pub(crate) fn output(place: Place) -> Self {

@@ -8,6 +8,7 @@ use super::simd::{
 };
 use crate::{ElementType, RowStatistics};
 use core::marker::PhantomData;
+use core::ptr;
 use half::{bf16, f16};
 
 /// A function over rows. One file each: `rms_norm`, `layer_norm`, `dyt`, `dyisru`, `derf`.
@@ -316,6 +317,7 @@ unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
 ) -> bool {
     // SAFETY: the same contract.
     unsafe {
+        const { assert!(!(Y::IS_BF16 && Y::QUANTIZED), "what is tried has no scale") };
         if !Y::tries::<S>() {
             write_block::<S, X, Y, _, UNROLL>(s, results, job, Whole, i, x, y);
             return true;
@@ -388,20 +390,23 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
     };
     let weight = weight.map(|mut w| {
         if job.weight_offset != 0.0 {
+            let offset = s.splat(seldom(&job.weight_offset));
             for j in 0..U {
-                w[j] = s.add(w[j], s.splat(job.weight_offset));
+                w[j] = s.add(w[j], offset);
             }
         }
         if job.scale != 1.0 {
+            let scale = s.splat(seldom(&job.scale));
             for j in 0..U {
-                w[j] = s.mul(w[j], s.splat(job.scale));
+                w[j] = s.mul(w[j], scale);
             }
         }
         w
     });
     if weight.is_none() && job.scale != 1.0 {
+        let scale = s.splat(seldom(&job.scale));
         for j in 0..U {
-            v[j] = s.mul(f[j], s.splat(job.scale));
+            v[j] = s.mul(f[j], scale);
         }
     }
     match (weight, bias) {
@@ -423,6 +428,14 @@ unsafe fn affine<S: Simd, A: Access, const U: usize>(
         }
     }
     v
+}
+
+/// What is used seldom, read where it is used: left to itself, the compiler spreads it over a vector
+/// ahead of all rows, and has one less for what every block needs.
+#[inline(always)]
+fn seldom(value: &f32) -> f32 {
+    // SAFETY: a reference can be read.
+    unsafe { ptr::from_ref(value).read_volatile() }
 }
 
 /// # Safety

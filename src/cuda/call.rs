@@ -151,16 +151,12 @@ impl Call {
     /// The residual, and its sum if it goes elsewhere.
     fn residual_access(&self) -> Result<(Option<Access>, Option<Access>), Error> {
         let Some(Residual { input, sum }) = self.residual else { return Ok((None, None)) };
-        let residual = self.read("residual", input)?;
-        if input == sum {
-            return Ok((Some(Access { is_written: true, ..residual }), None));
-        }
         if input.element != sum.element {
             return Err(Error::SumType { given: sum.element, wanted: input.element });
         }
-        let sum = self.read("residual's sum", sum)?;
-        let sum = Access { is_written: true, in_place_of: Some("residual"), ..sum };
-        Ok((Some(residual), Some(sum)))
+        let elsewhere = (input != sum).then(|| self.read("residual's sum", sum)).transpose()?;
+        let (residual, sum) = Access::residual(self.read("residual", input)?, elsewhere);
+        Ok((Some(residual), sum))
     }
 
     fn read(&self, what: &'static str, tensor: DeviceRows) -> Result<Access, Error> {

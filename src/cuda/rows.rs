@@ -62,9 +62,7 @@ impl DeviceRows {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout::new(rows, channels, stride);
-        layout.span("tensor", element.size())?;
-        Ok(Self { address, element, layout })
+        Self::of_layout("tensor", address, element, Layout::new(rows, channels, stride))
     }
 
     /// The heads of tokens in a larger tensor, token by token. What lies between them is neither read
@@ -89,7 +87,17 @@ impl DeviceRows {
     /// ```
     pub fn of_heads(address: u64, element: ElementType, shape: HeadShape) -> Result<Self, Error> {
         let layout = Layout::of_heads("tensor", shape, element.size())?;
-        layout.span("tensor", element.size())?;
+        Self::of_layout("tensor", address, element, layout)
+    }
+
+    /// A tensor of a layout that may be more than memory can hold, or have no channels.
+    pub(crate) fn of_layout(
+        what: &'static str,
+        address: u64,
+        element: ElementType,
+        layout: Layout,
+    ) -> Result<Self, Error> {
+        layout.span(what, element.size())?;
         Ok(Self { address, element, layout })
     }
 
@@ -183,9 +191,7 @@ impl DeviceQuantizedRows {
         channels: usize,
         stride: usize,
     ) -> Result<Self, Error> {
-        let layout = Layout::new(rows, channels, stride);
-        layout.span("tensor", 1)?;
-        Ok(Self { address, element, layout })
+        Self::of_layout("tensor", address, element, Layout::new(rows, channels, stride))
     }
 
     /// The heads of tokens in a larger tensor, as [`DeviceRows::of_heads`].
@@ -200,8 +206,17 @@ impl DeviceQuantizedRows {
     /// assert!(DeviceQuantizedRows::of_heads(0x7f00_0000_0000, QuantizedType::I8, shape).is_ok());
     /// ```
     pub fn of_heads(address: u64, element: QuantizedType, shape: HeadShape) -> Result<Self, Error> {
-        let layout = Layout::of_heads("tensor", shape, 1)?;
-        layout.span("tensor", 1)?;
+        Self::of_layout("tensor", address, element, Layout::of_heads("tensor", shape, 1)?)
+    }
+
+    /// As [`DeviceRows::of_layout`].
+    pub(crate) fn of_layout(
+        what: &'static str,
+        address: u64,
+        element: QuantizedType,
+        layout: Layout,
+    ) -> Result<Self, Error> {
+        layout.span(what, 1)?;
         Ok(Self { address, element, layout })
     }
 

@@ -315,13 +315,9 @@ impl Residual {
     /// The residual, and its sum if it goes elsewhere.
     #[inline]
     fn access(&self) -> Result<(Option<Access>, Option<Access>), Error> {
-        let residual = self.input.access("residual")?;
-        let Some(sum) = self.sum else {
-            return Ok((Some(Access { is_written: true, ..residual }), None));
-        };
-        let sum = sum.access("residual's sum")?;
-        let sum = Access { is_written: true, in_place_of: Some("residual"), ..sum };
-        Ok((Some(residual), Some(sum)))
+        let sum = self.sum.map(|sum| sum.access("residual's sum")).transpose()?;
+        let (residual, sum) = Access::residual(self.input.access("residual")?, sum);
+        Ok((Some(residual), sum))
     }
 }
 

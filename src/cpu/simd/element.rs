@@ -9,6 +9,8 @@ pub(crate) trait Output: Copy + 'static {
     /// Bits of the significand that results are computed to, the implied one included: what will be
     /// rounded to few of them need not be exact to 24.
     const DIGITS: u32 = 24;
+    /// Whether this is bfloat16, for which there are instructions that nothing else needs.
+    const IS_BF16: bool = false;
     /// Whether results are multiplied with the reciprocal of a scale before they are stored.
     const QUANTIZED: bool = false;
     /// # Safety
@@ -105,6 +107,7 @@ storage!(
     load_bf16_part,
     store_bf16_x4,
     store_bf16_part,
+    const IS_BF16: bool = true;,
     #[inline(always)]
     fn tries<S: Simd>() -> bool {
         S::BF16_CONVERSION

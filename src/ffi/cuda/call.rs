@@ -65,17 +65,13 @@ fn is_programmatic(flags: Flags) -> bool {
 
 impl Tensor {
     fn on_device(self, what: &'static str) -> Result<DeviceRows, Error> {
-        let Self { data, element, layout } = self;
-        layout.span(what, element.size())?;
-        Ok(DeviceRows { address: address(data), element, layout })
+        DeviceRows::of_layout(what, address(self.data), self.element, self.layout)
     }
 }
 
 impl Tensor<QuantizedType> {
     fn on_device(self, what: &'static str) -> Result<DeviceQuantizedRows, Error> {
-        let Self { data, element, layout } = self;
-        layout.span(what, 1)?;
-        Ok(DeviceQuantizedRows { address: address(data), element, layout })
+        DeviceQuantizedRows::of_layout(what, address(self.data), self.element, self.layout)
     }
 }
 
