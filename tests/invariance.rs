@@ -133,6 +133,51 @@ fn any_batch_size_and_row_position() {
     }
 }
 
+/// Subnormal results here and there: what bfloat16 conversions do not store is stored otherwise, amid a
+/// row, while other rows are read.
+#[test]
+fn rows_with_subnormal_results() {
+    const TINY: f32 = 1e-39;
+    // One in some blocks of a row; in blocks running; in the last part.
+    for places in [&[0][..], &[70, 300], &[1, 70, 130, 200, 260, 330], &[130, 131, 513]] {
+        for norm in Norm::DEFAULTS {
+            for isa in isas() {
+                for (x_type, y_type) in type_pairs() {
+                    let channels = 514;
+                    let batch = Call::new(norm, isa, 9, channels).affine(Some(F32), None);
+                    let batch = batch.types(x_type, y_type);
+                    let mut numbers = batch.numbers(23);
+                    let mut weight = vec![1.5; channels];
+                    for &place in places {
+                        weight[place] = TINY;
+                    }
+                    numbers.weight = Some(Tensor::new(F32, &weight));
+                    let all = batch.run(&numbers).all_bits();
+                    for row in 0..9 {
+                        let of_row = row * channels..(row + 1) * channels;
+                        let x = slice(&numbers.x, of_row.clone());
+                        let alone = Call { rows: 1, ..batch.clone() };
+                        let y = alone.run(&Numbers { x, ..numbers.clone() });
+                        assert_eq!(y.all_bits(), all[of_row.clone()], "row {row} of {batch:?}");
+                        if y_type == Bf16 {
+                            let tiny = |i: &usize| all[row * channels + i] & 0x7f80 == 0;
+                            assert!(places.iter().all(tiny), "{batch:?}");
+                        }
+                    }
+                    if x_type == y_type {
+                        let in_place = Call { in_place: true, ..batch.clone() };
+                        assert_eq!(in_place.run(&numbers).all_bits(), all, "{in_place:?}");
+                    }
+                    if isa == Isa::Avx512Bf16 {
+                        let other = Call { isa: Isa::Avx512, ..batch.clone() };
+                        assert_eq!(other.run(&numbers).all_bits(), all, "{batch:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn slice(tensor: &Tensor, range: core::ops::Range<usize>) -> Tensor {
     match tensor {
         Tensor::F32(v) => Tensor::F32(v[range].to_vec()),

@@ -1,7 +1,7 @@
 //! Derf: `erf(alpha x + shift)`.
 
+use super::function::{Begun, Function, Pointwise};
 use super::math::Erf;
-use super::pipeline::{Function, Pointwise};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -17,6 +17,7 @@ impl Function for Derf {
     const READS_ROW: bool = false;
     type Prepared<S: Simd> = Erf<S>;
     type Row<S: Simd> = Erf<S>;
+    type Reading<S: Simd> = ();
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, _: usize) -> Erf<S> {
@@ -24,13 +25,10 @@ impl Function for Derf {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        prepared: Erf<S>,
-        _: S,
-        _: *const X,
-        _: usize,
-        _: usize,
-    ) -> Erf<S> {
+    fn begin<S: Simd>(_: S) {}
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, X: Storage>(prepared: Erf<S>, _: S, (): (), _: Begun<X>) -> Erf<S> {
         prepared
     }
 }

@@ -1,11 +1,13 @@
 //! From values to types: the one list of what is compiled. Every function × input type ×
 //! output type × instruction set is an instance; weight and bias types are told apart inside.
 
+use super::affine::{Affine, General, Plain};
+use super::function::{Function, RowFunction};
 use super::isa::Isa;
 use super::job::{Job, Stored};
 use super::known::Known;
 use super::operands::with_wide_operands;
-use super::pipeline::{Function, RowFunction, Run};
+use super::pipeline::Run;
 use super::simd::element::{Output, Storage};
 use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
@@ -110,9 +112,25 @@ unsafe fn run_known<F: RowFunction>(function: F, job: &Job) {
 /// # Safety
 /// As [`run`]; `X` and `Y` must be the job's element types.
 unsafe fn run_typed<F: Function, X: Storage, Y: Output>(function: F, job: &Job) {
+    // SAFETY: the same contract.
+    unsafe {
+        match Plain::of(job) {
+            Some(plain) => run_affine::<_, _, X, Y>(function, plain, job),
+            None => run_affine::<_, _, X, Y>(function, General::of(job), job),
+        }
+    }
+}
+
+/// # Safety
+/// As [`run_typed`]; `affine` must be the job's.
+unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
+    function: F,
+    affine: A,
+    job: &Job,
+) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        let run = Run::<F, X, Y>::new(function, job);
+        let run = Run::<F, A, X, Y>::new(function, affine, job);
         // The conversion is all that AVX512-BF16 brings: others are not compiled for it.
         if Y::IS_BF16 { enter(job.isa, run) } else { enter_without_bf16(job.isa, run) }
     }

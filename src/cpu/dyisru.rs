@@ -1,7 +1,7 @@
 //! DyISRU: `x / sqrt(beta + x^2)`; its scale goes with the weight.
 
+use super::function::{Begun, Function, Pointwise};
 use super::math::Isru;
-use super::pipeline::{Function, Pointwise};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -16,6 +16,7 @@ impl Function for DyIsru {
     const READS_ROW: bool = false;
     type Prepared<S: Simd> = Isru<S>;
     type Row<S: Simd> = Isru<S>;
+    type Reading<S: Simd> = ();
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, _: usize) -> Isru<S> {
@@ -23,13 +24,10 @@ impl Function for DyIsru {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        prepared: Isru<S>,
-        _: S,
-        _: *const X,
-        _: usize,
-        _: usize,
-    ) -> Isru<S> {
+    fn begin<S: Simd>(_: S) {}
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, X: Storage>(prepared: Isru<S>, _: S, (): (), _: Begun<X>) -> Isru<S> {
         prepared
     }
 }

@@ -1,7 +1,7 @@
 //! DyT: `tanh(alpha x)`.
 
+use super::function::{Begun, Function, Pointwise};
 use super::math::Tanh;
-use super::pipeline::{Function, Pointwise};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -16,6 +16,7 @@ impl Function for DyT {
     const READS_ROW: bool = false;
     type Prepared<S: Simd> = Tanh<S>;
     type Row<S: Simd> = Tanh<S>;
+    type Reading<S: Simd> = ();
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, _: usize) -> Tanh<S> {
@@ -23,13 +24,10 @@ impl Function for DyT {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        prepared: Tanh<S>,
-        _: S,
-        _: *const X,
-        _: usize,
-        _: usize,
-    ) -> Tanh<S> {
+    fn begin<S: Simd>(_: S) {}
+
+    #[inline(always)]
+    unsafe fn row<S: Simd, X: Storage>(prepared: Tanh<S>, _: S, (): (), _: Begun<X>) -> Tanh<S> {
         prepared
     }
 }

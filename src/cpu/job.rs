@@ -166,22 +166,6 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// The weight, if it is of f32 and all that is applied: the case that is told apart first.
-    #[inline(always)]
-    pub(crate) fn plain_weight(&self) -> Option<*const f32> {
-        match self.weight {
-            Some(weight)
-                if weight.element == ElementType::F32
-                    && self.bias.is_none()
-                    && self.weight_offset == 0.0
-                    && self.scale == 1.0 =>
-            {
-                Some(weight.data.as_ptr().cast())
-            }
-            _ => None,
-        }
-    }
-
     /// The columns `first..end` of the rows `row..row + rows`.
     pub(crate) fn part(&self, row: usize, rows: usize, first: usize, end: usize) -> Self {
         debug_assert!(row + rows <= self.rows && first < end && end <= self.channels);

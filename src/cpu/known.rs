@@ -1,7 +1,7 @@
 //! RMSNorm and LayerNorm of rows of which the statistics are known: element-wise functions then,
 //! with other parameters for each row.
 
-use super::pipeline::{Function, RowFunction};
+use super::function::{Begun, Function, RowFunction};
 use super::simd::{Simd, element::Storage};
 use crate::RowStatistics;
 use core::ptr::NonNull;
@@ -25,6 +25,7 @@ impl<F: RowFunction> Function for Known<F> {
     const READS_ROW: bool = false;
     type Prepared<S: Simd> = (F::Prepared<S>, NonNull<RowStatistics>);
     type Row<S: Simd> = F::Row<S>;
+    type Reading<S: Simd> = ();
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, channels: usize) -> Self::Prepared<S> {
@@ -32,14 +33,16 @@ impl<F: RowFunction> Function for Known<F> {
     }
 
     #[inline(always)]
+    fn begin<S: Simd>(_: S) {}
+
+    #[inline(always)]
     unsafe fn row<S: Simd, X: Storage>(
         (prepared, statistics): Self::Prepared<S>,
         s: S,
-        _: *const X,
-        _: usize,
-        index: usize,
+        (): (),
+        begun: Begun<X>,
     ) -> F::Row<S> {
         // SAFETY: `new`'s caller vouches for one for each row.
-        F::known(prepared, s, unsafe { statistics.add(index).read() })
+        F::known(prepared, s, unsafe { statistics.add(begun.index).read() })
     }
 }

@@ -12,8 +12,9 @@
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
 
-use super::pipeline::{Function, Pointwise, RowFunction};
-use super::row_sum::{Summand, row_sum};
+use super::affine::seldom;
+use super::function::{Begun, Function, Pointwise, RowFunction};
+use super::row_sum::{RowSum, Summand};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -33,20 +34,11 @@ pub(crate) struct Prepared {
     per_channel: f32,
 }
 
-/// What a row is found to be: its mean, `shift + rest`, is never formed, so that none of its digits
-/// is lost.
-#[derive(Clone, Copy)]
-struct Found {
-    shift: f32,
-    rest: f32,
-    /// The sum of the squared distances from the mean.
-    deviation: f32,
-}
-
 impl Function for LayerNorm {
     const READS_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
-    type Row<S: Simd> = Standardise<S>;
+    type Row<S: Simd> = Standardise;
+    type Reading<S: Simd> = RowSum<S, Plain>;
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
@@ -55,67 +47,64 @@ impl Function for LayerNorm {
     }
 
     #[inline(always)]
+    fn begin<S: Simd>(s: S) -> RowSum<S, Plain> {
+        RowSum::new(s, Plain)
+    }
+
+    #[inline(always)]
     unsafe fn row<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
-        x: *const X,
-        channels: usize,
-        _: usize,
-    ) -> Standardise<S> {
+        sums: RowSum<S, Plain>,
+        begun: Begun<X>,
+    ) -> Standardise {
         // SAFETY: the same contract.
-        let found = unsafe { find(prepared, s, x, channels) };
-        Standardise::new(prepared, s, found, prepared.channels)
+        Self::known(prepared, s, unsafe { Self::statistics(prepared, s, sums, begun) })
     }
 }
 
 impl RowFunction for LayerNorm {
+    /// The mean, `shift + rest`, is never formed, so that none of its digits is lost.
     #[inline(always)]
     unsafe fn statistics<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
-        x: *const X,
-        channels: usize,
+        sums: RowSum<S, Plain>,
+        begun: Begun<X>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let Found { shift, rest, deviation } = unsafe { find(prepared, s, x, channels) };
-        RowStatistics { count: prepared.channels, mean: shift, mean_low: rest, m2: deviation }
+        let mut sums = unsafe { sums.finish(s, begun) };
+        let mut shift = 0.0;
+        let mut passes = 1;
+        loop {
+            let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
+            let rest = sum * prepared.per_channel;
+            let excess = sum * rest;
+            let deviation = squares - excess;
+            if excess <= deviation || passes == PASSES {
+                let m2 = if deviation < 0.0 { 0.0 } else { deviation };
+                return RowStatistics { count: prepared.channels, mean: shift, mean_low: rest, m2 };
+            }
+            let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
+            shift = near_mean(shift + rest, variance);
+            let about = RowSum::new(s, About { shift: s.splat(shift) });
+            // SAFETY: the same contract.
+            sums = unsafe { about.finish(s, Begun { read: 0, ..begun }) }.rounded(s);
+            passes += 1;
+        }
     }
 
     #[inline(always)]
-    fn known<S: Simd>(prepared: Prepared, s: S, statistics: RowStatistics) -> Standardise<S> {
-        let RowStatistics { count, mean, mean_low, m2 } = statistics;
-        Standardise::new(prepared, s, Found { shift: mean, rest: mean_low, deviation: m2 }, count)
-    }
-}
-
-/// # Safety
-/// `x` must be valid for reads of `channels` elements.
-#[inline(always)]
-unsafe fn find<S: Simd, X: Storage>(
-    prepared: Prepared,
-    s: S,
-    x: *const X,
-    channels: usize,
-) -> Found {
-    // SAFETY: the same contract.
-    let mut sums = unsafe { row_sum::<S, X, _, 4>(s, Plain, x, channels) };
-    let mut shift = 0.0;
-    let mut passes = 1;
-    loop {
-        let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
-        let rest = sum * prepared.per_channel;
-        let excess = sum * rest;
-        let deviation = squares - excess;
-        if excess <= deviation || passes == PASSES {
-            let deviation = if deviation < 0.0 { 0.0 } else { deviation };
-            return Found { shift, rest, deviation };
+    fn known<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Standardise {
+        let RowStatistics { count, mean: shift, mean_low: rest, m2: deviation } = statistics;
+        let rstd = (count / (deviation + count * prepared.eps)).sqrt();
+        Standardise {
+            near: shift * shift * count <= 0.25 * deviation,
+            rstd,
+            whole: -(shift + rest) * rstd,
+            shift,
+            rest: -rest * rstd,
         }
-        let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
-        shift = near_mean(shift + rest, variance);
-        let about = About { shift: s.splat(shift) };
-        // SAFETY: the same contract.
-        sums = unsafe { row_sum::<S, X, _, 4>(s, about, x, channels) }.rounded(s);
-        passes += 1;
     }
 }
 
@@ -138,10 +127,10 @@ fn near_mean(mean: f32, variance: f32) -> f32 {
 
 /// The elements, and their squares.
 #[derive(Clone, Copy)]
-struct Plain;
+pub(crate) struct Plain;
 
 #[derive(Clone, Copy)]
-struct Moments<S: Simd> {
+pub(crate) struct Moments<S: Simd> {
     sum: S::F,
     squares: S::F,
 }
@@ -242,42 +231,29 @@ fn sum_error<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
 /// What is left to do once the row is known: `x * rstd + whole` where the shift is near 0, so
 /// that the error of `whole` does not show, else `(x - shift) * rstd + rest`.
 #[derive(Clone, Copy)]
-pub(crate) struct Standardise<S: Simd> {
+pub(crate) struct Standardise {
     /// Whether the shift is within half a standard deviation of 0.
     near: bool,
-    rstd: S::F,
-    whole: S::F,
-    shift: S::F,
-    rest: S::F,
+    rstd: f32,
+    whole: f32,
+    shift: f32,
+    rest: f32,
 }
 
-impl<S: Simd> Standardise<S> {
-    /// For a row, or all of its shards, of `count` channels.
-    #[inline(always)]
-    fn new(prepared: Prepared, s: S, found: Found, count: f32) -> Self {
-        let Found { shift, rest, deviation } = found;
-        let rstd = (count / (deviation + count * prepared.eps)).sqrt();
-        Self {
-            near: shift * shift * count <= 0.25 * deviation,
-            rstd: s.splat(rstd),
-            whole: s.splat(-(shift + rest) * rstd),
-            shift: s.splat(shift),
-            rest: s.splat(-rest * rstd),
-        }
-    }
-}
-
-impl<S: Simd> Pointwise<S> for Standardise<S> {
+impl<S: Simd> Pointwise<S> for Standardise {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let rstd = s.splat(self.rstd);
         let mut y = x;
         if self.near {
+            let whole = s.splat(self.whole);
             for j in 0..U {
-                y[j] = s.mul_add(x[j], self.rstd, self.whole);
+                y[j] = s.mul_add(x[j], rstd, whole);
             }
         } else {
+            let (shift, rest) = (s.splat(seldom(&self.shift)), s.splat(seldom(&self.rest)));
             for j in 0..U {
-                y[j] = s.mul_add(s.sub(x[j], self.shift), self.rstd, self.rest);
+                y[j] = s.mul_add(s.sub(x[j], shift), rstd, rest);
             }
         }
         y

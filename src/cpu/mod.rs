@@ -1,5 +1,7 @@
 //! The CPU: kernels, the choice of instructions, and the division of work.
 
+mod access;
+mod affine;
 mod cache;
 mod copy;
 mod derf;
@@ -7,6 +9,7 @@ mod dispatch;
 mod dyisru;
 mod dyt;
 mod finish;
+mod function;
 mod fused;
 mod isa;
 mod job;

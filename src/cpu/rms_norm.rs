@@ -1,7 +1,7 @@
 //! RMSNorm: `x * rstd`, `rstd = 1 / sqrt(mean(x^2) + eps)`.
 
-use super::pipeline::{Function, Pointwise, RowFunction};
-use super::row_sum::{Summand, row_sum};
+use super::function::{Begun, Function, Pointwise, RowFunction};
+use super::row_sum::{RowSum, Summand};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -19,18 +19,11 @@ pub(crate) struct Prepared {
     channels: f32,
 }
 
-impl Prepared {
-    /// `1 / sqrt(sum / count + eps)`, with one division instead of two.
-    #[inline(always)]
-    fn scale<S: Simd>(self, s: S, sum: f32, count: f32) -> Scale<S> {
-        Scale { rstd: s.splat((count / (sum + count * self.eps)).sqrt()) }
-    }
-}
-
 impl Function for RmsNorm {
     const READS_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
-    type Row<S: Simd> = Scale<S>;
+    type Row<S: Simd> = Scale;
+    type Reading<S: Simd> = RowSum<S, Squares>;
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
@@ -38,16 +31,19 @@ impl Function for RmsNorm {
     }
 
     #[inline(always)]
+    fn begin<S: Simd>(s: S) -> RowSum<S, Squares> {
+        RowSum::new(s, Squares)
+    }
+
+    #[inline(always)]
     unsafe fn row<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
-        x: *const X,
-        channels: usize,
-        _: usize,
-    ) -> Scale<S> {
+        squares: RowSum<S, Squares>,
+        begun: Begun<X>,
+    ) -> Scale {
         // SAFETY: the same contract.
-        let sum = unsafe { sum_of_squares(s, x, channels) };
-        prepared.scale(s, sum, prepared.channels)
+        Self::known(prepared, s, unsafe { Self::statistics(prepared, s, squares, begun) })
     }
 }
 
@@ -56,41 +52,34 @@ impl RowFunction for RmsNorm {
     unsafe fn statistics<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
-        x: *const X,
-        channels: usize,
+        squares: RowSum<S, Squares>,
+        begun: Begun<X>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let m2 = unsafe { sum_of_squares(s, x, channels) };
+        let m2 = s.reduce_add(unsafe { squares.finish(s, begun) });
         RowStatistics { count: prepared.channels, m2, ..RowStatistics::EMPTY }
     }
 
+    /// `1 / sqrt(m2 / count + eps)`, with one division instead of two.
     #[inline(always)]
-    fn known<S: Simd>(prepared: Prepared, s: S, statistics: RowStatistics) -> Scale<S> {
-        prepared.scale(s, statistics.m2, statistics.count)
+    fn known<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Scale {
+        let RowStatistics { count, m2, .. } = statistics;
+        Scale { rstd: (count / (m2 + count * prepared.eps)).sqrt() }
     }
-}
-
-/// # Safety
-/// `x` must be valid for reads of `channels` elements.
-#[inline(always)]
-unsafe fn sum_of_squares<S: Simd, X: Storage>(s: S, x: *const X, channels: usize) -> f32 {
-    // SAFETY: the same contract.
-    let squares = unsafe {
-        // Widening takes as long as adding up in four chains.
-        match size_of::<X>() {
-            2 => row_sum::<S, X, _, 4>(s, Squares, x, channels),
-            _ => row_sum::<S, X, _, 8>(s, Squares, x, channels),
-        }
-    };
-    s.reduce_add(squares)
 }
 
 /// The squares of the elements.
 #[derive(Clone, Copy)]
-struct Squares;
+pub(crate) struct Squares;
 
 impl<S: Simd> Summand<S> for Squares {
     type Sums = S::F;
+
+    #[inline(always)]
+    fn chains<X: Storage>() -> usize {
+        // Widening takes as long as adding up in four chains.
+        if size_of::<X>() == 2 { 4 } else { 8 }
+    }
 
     #[inline(always)]
     fn zero(&self, s: S) -> S::F {
@@ -112,16 +101,17 @@ impl<S: Simd> Summand<S> for Squares {
 
 /// What is left to do once the row is known.
 #[derive(Clone, Copy)]
-pub(crate) struct Scale<S: Simd> {
-    rstd: S::F,
+pub(crate) struct Scale {
+    rstd: f32,
 }
 
-impl<S: Simd> Pointwise<S> for Scale<S> {
+impl<S: Simd> Pointwise<S> for Scale {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let rstd = s.splat(self.rstd);
         let mut y = x;
         for j in 0..U {
-            y[j] = s.mul(x[j], self.rstd);
+            y[j] = s.mul(x[j], rstd);
         }
         y
     }

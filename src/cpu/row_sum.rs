@@ -1,6 +1,8 @@
 //! Sums over a row, in an order that depends on the number of channels alone.
 
+use super::function::{Begun, Reading};
 use super::simd::{Simd, element::Storage};
+use core::mem::MaybeUninit;
 
 /// What is summed.
 pub(crate) trait Summand<S: Simd>: Copy {
@@ -14,81 +16,146 @@ pub(crate) trait Summand<S: Simd>: Copy {
     fn zero(&self, s: S) -> Self::Sums;
     /// Adds sums to sums.
     fn merge(&self, s: S, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+
+    /// Independent chains of additions, which hide the latency of one: a power of two from 2 to
+    /// [`MOST_CHAINS`].
+    #[inline(always)]
+    fn chains<X: Storage>() -> usize {
+        4
+    }
 }
+
+const MOST_CHAINS: usize = 8;
 
 /// Additions to a chain before it is set aside and a new one begun: the error of a sum grows with
 /// the length of its chains.
 const CHAIN: usize = 32;
 
-/// Sums over `n` elements at `x` in `U` independent chains (a power of two), which hide the
-/// latency of an addition.
-///
-/// # Safety
-/// `x` must be valid for reads of `n` elements.
-#[inline(always)]
-pub(crate) unsafe fn row_sum<S: Simd, X: Storage, T: Summand<S>, const U: usize>(
-    s: S,
+/// The sums over the first blocks of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct RowSum<S: Simd, T: Summand<S>> {
     summand: T,
-    x: *const X,
-    n: usize,
-) -> T::Sums {
-    const { assert!(U.is_power_of_two() && U > 1) };
-    let pair = 2 * S::LANES;
-    let mut total = [summand.zero(s); U];
-    let mut sums = total;
-    let mut long = false;
-    let mut i = 0;
-    loop {
-        let blocks = ((n - i) / (U * S::LANES)).min(CHAIN);
-        for _ in 0..blocks {
-            for j in 0..U / 2 {
-                // SAFETY: `U * LANES` elements follow `i`.
-                let [a, b] = unsafe { X::load_x2_unordered(s, x.add(i + j * pair)) };
-                sums[2 * j] = summand.add(s, sums[2 * j], a);
-                sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
+    sums: [T::Sums; MOST_CHAINS],
+    /// Additions to `sums`.
+    added: usize,
+    /// Chains that were set aside, if any were. To write zeros there for every row would take time.
+    total: [MaybeUninit<T::Sums>; MOST_CHAINS],
+    long: bool,
+}
+
+impl<S: Simd, T: Summand<S>> RowSum<S, T> {
+    #[inline(always)]
+    pub(crate) fn new(s: S, summand: T) -> Self {
+        let sums = [summand.zero(s); MOST_CHAINS];
+        Self { summand, sums, added: 0, total: [MaybeUninit::uninit(); MOST_CHAINS], long: false }
+    }
+
+    /// Adds a block at `x`, and does not count.
+    ///
+    /// # Safety
+    /// It must be valid for reads.
+    #[inline(always)]
+    unsafe fn add_block<X: Storage>(&mut self, s: S, x: *const X) {
+        let (summand, sums) = (self.summand, &mut self.sums);
+        for j in 0..T::chains::<X>() / 2 {
+            // SAFETY: the caller vouches for them.
+            let [a, b] = unsafe { X::load_x2_unordered(s, x.add(j * 2 * S::LANES)) };
+            sums[2 * j] = summand.add(s, sums[2 * j], a);
+            sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
+        }
+    }
+
+    /// Begins new chains.
+    #[inline(always)]
+    fn set_aside<X: Storage>(&mut self, s: S) {
+        self.merge_total::<X>(s);
+        for j in 0..T::chains::<X>() {
+            self.total[j] = MaybeUninit::new(self.sums[j]);
+            self.sums[j] = self.summand.zero(s);
+        }
+        self.added = 0;
+        self.long = true;
+    }
+
+    /// Adds what was set aside to the chains.
+    #[inline(always)]
+    fn merge_total<X: Storage>(&mut self, s: S) {
+        if self.long {
+            for j in 0..T::chains::<X>() {
+                // SAFETY: then it has been written.
+                let total = unsafe { self.total[j].assume_init() };
+                self.sums[j] = self.summand.merge(s, total, self.sums[j]);
             }
-            i += U * S::LANES;
-        }
-        if blocks < CHAIN {
-            break;
-        }
-        for j in 0..U {
-            total[j] = summand.merge(s, total[j], sums[j]);
-            sums[j] = summand.zero(s);
-        }
-        long = true;
-    }
-    // What is left is less than all chains take: pairs of vectors, then parts of them.
-    for j in 0..U / 2 {
-        if n - i < pair {
-            break;
-        }
-        // SAFETY: `pair` elements follow `i`.
-        let [a, b] = unsafe { X::load_x2_unordered(s, x.add(i)) };
-        sums[2 * j] = summand.add(s, sums[2 * j], a);
-        sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
-        i += pair;
-    }
-    for j in [U - 2, U - 1] {
-        let part = (n - i).min(S::LANES);
-        if part > 0 {
-            // SAFETY: `part` elements are left.
-            let v = unsafe { X::load_part(s, x.add(i), part) };
-            sums[j] = summand.add_first(s, sums[j], v, part);
-            i += part;
         }
     }
-    if long {
-        for j in 0..U {
-            sums[j] = summand.merge(s, total[j], sums[j]);
+
+    /// The sums over all of the row that was begun.
+    ///
+    /// # Safety
+    /// It must be valid for reads.
+    #[inline(always)]
+    pub(crate) unsafe fn finish<X: Storage>(mut self, s: S, begun: Begun<X>) -> T::Sums {
+        let Begun { x, channels: n, read: mut i, .. } = begun;
+        loop {
+            let blocks = ((n - i) / Self::block::<X>()).min(CHAIN - self.added);
+            for _ in 0..blocks {
+                // SAFETY: a block follows `i`.
+                unsafe { self.add_block(s, x.add(i)) };
+                i += Self::block::<X>();
+            }
+            self.added += blocks;
+            if self.added < CHAIN {
+                break;
+            }
+            self.set_aside::<X>(s);
+        }
+        let (summand, sums) = (self.summand, &mut self.sums);
+        // What is left is less than all chains take: pairs of vectors, then parts of them.
+        let (mut chains, pair) = (T::chains::<X>(), 2 * S::LANES);
+        for j in 0..chains / 2 {
+            if n - i < pair {
+                break;
+            }
+            // SAFETY: `pair` elements follow `i`.
+            let [a, b] = unsafe { X::load_x2_unordered(s, x.add(i)) };
+            sums[2 * j] = summand.add(s, sums[2 * j], a);
+            sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
+            i += pair;
+        }
+        for j in [chains - 2, chains - 1] {
+            let part = (n - i).min(S::LANES);
+            if part > 0 {
+                // SAFETY: `part` elements are left.
+                let v = unsafe { X::load_part(s, x.add(i), part) };
+                sums[j] = summand.add_first(s, sums[j], v, part);
+                i += part;
+            }
+        }
+        self.merge_total::<X>(s);
+        let mut sums = self.sums;
+        while chains > 1 {
+            chains /= 2;
+            for j in 0..chains {
+                sums[j] = summand.merge(s, sums[j], sums[j + chains]);
+            }
+        }
+        sums[0]
+    }
+}
+
+impl<S: Simd, T: Summand<S>> Reading<S> for RowSum<S, T> {
+    #[inline(always)]
+    fn block<X: Storage>() -> usize {
+        T::chains::<X>() * S::LANES
+    }
+
+    #[inline(always)]
+    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X) {
+        // SAFETY: the same contract.
+        unsafe { self.add_block(s, x) };
+        self.added += 1;
+        if self.added == CHAIN {
+            self.set_aside::<X>(s);
         }
     }
-    let mut chains = U;
-    while chains > 1 {
-        chains /= 2;
-        for j in 0..chains {
-            sums[j] = summand.merge(s, sums[j], sums[j + chains]);
-        }
-    }
-    sums[0]
 }

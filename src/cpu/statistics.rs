@@ -2,9 +2,9 @@
 //! parts.
 
 use super::dispatch::enter;
+use super::function::{Begun, RowFunction};
 use super::isa::Isa;
 use super::job::{Job, Places};
-use super::pipeline::RowFunction;
 use super::simd::{Kernel, Simd, element::Storage};
 use super::{layer_norm::LayerNorm, rms_norm::RmsNorm};
 use crate::{ElementType, Norm, RowStatistics};
@@ -96,9 +96,10 @@ impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
     fn run<S: Simd>(self, s: S) {
         let prepared = self.function.prepare(s, self.channels);
         for (row, statistics) in self.statistics.iter_mut().enumerate() {
+            let x = self.x.at::<X>(row, 0).cast_const();
+            let begun = Begun { index: row, x, channels: self.channels, read: 0 };
             // SAFETY: whoever makes a `Read` vouches for the rows.
-            let found =
-                unsafe { F::statistics(prepared, s, self.x.at::<X>(row, 0), self.channels) };
+            let found = unsafe { F::statistics(prepared, s, F::begin(s), begun) };
             statistics.write(found);
         }
     }

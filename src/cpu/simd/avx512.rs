@@ -73,6 +73,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const FAST_LOOKUP: bool = true;
     const RSQRT_BITS: u32 = 14;
     const BF16_CONVERSION: bool = BF16;
+    const MANY_REGISTERS: bool = true;
 
     safe_intrinsics! {
         fn splat(v: f32) -> __m512 = _mm512_set1_ps(v);
@@ -241,7 +242,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             // The conversion makes 0 of subnormal numbers: a result of 0 may be one of those.
             let first = both_to_bf16(v[0], v[1]);
             let last = both_to_bf16(v[2], v[3]);
-            if any_zero_or_nan(first, last) && (!zeros || any_subnormal(v)) {
+            let ordinary = if zeros {
+                !any_zero(first, last) || !any_subnormal(v)
+            } else {
+                !any_zero_or_nan(first, last)
+            };
+            if !ordinary {
                 return false;
             }
             if STREAM {
@@ -414,6 +420,17 @@ unsafe fn to_bf16(v: __m512) -> __m256i {
 unsafe fn both_to_bf16(first: __m512, last: __m512) -> __m512i {
     // SAFETY: see the module's head.
     unsafe { core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(last, first)) }
+}
+
+/// Whether some bfloat16 of the two vectors is 0.
+#[inline(always)]
+unsafe fn any_zero(a: __m512i, b: __m512i) -> bool {
+    // SAFETY: see the module's head.
+    unsafe {
+        // Doubling shifts the sign out.
+        let least = _mm512_min_epu16(_mm512_add_epi16(a, a), _mm512_add_epi16(b, b));
+        _mm512_testn_epi16_mask(least, least) != 0
+    }
 }
 
 /// Whether some bfloat16 of the two vectors is 0 or NaN.

@@ -1,0 +1,204 @@
+//! Weight and bias, after the function.
+
+use super::access::Access;
+use super::job::{Job, Operand};
+use super::simd::Simd;
+use crate::ElementType;
+use core::ptr::{self, NonNull};
+use half::{bf16, f16};
+
+/// What is done after the function, channel by channel.
+pub(crate) trait Affine: Copy {
+    /// Whether this is what most calls come down to.
+    const PLAIN: bool;
+
+    /// Whether something is added.
+    fn has_bias(self) -> bool;
+
+    /// Applies it to results `f` of the function, which are those of the channels from `i` on.
+    ///
+    /// # Safety
+    /// Weight and bias must be valid for the channels that `access` reaches from `i` on.
+    unsafe fn apply<S: Simd, A: Access, const U: usize>(
+        self,
+        s: S,
+        access: A,
+        i: usize,
+        f: [S::F; U],
+    ) -> [S::F; U];
+}
+
+/// `weight * f + bias`, of f32: what most calls come down to (see `operands`). Kernels that have
+/// nothing else in them are faster, if only for the registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
+    weight: NonNull<f32>,
+    bias: Option<NonNull<f32>>,
+}
+
+impl Plain {
+    /// That of `job`, if it has no more.
+    #[inline(always)]
+    pub(crate) fn of(job: &Job) -> Option<Self> {
+        let plain = |o: Operand| o.element == ElementType::F32;
+        match job.weight {
+            Some(weight)
+                if plain(weight)
+                    && job.bias.is_none_or(plain)
+                    && job.weight_offset == 0.0
+                    && job.scale == 1.0 =>
+            {
+                Some(Self { weight: weight.data.cast(), bias: job.bias.map(|b| b.data.cast()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Affine for Plain {
+    const PLAIN: bool = true;
+
+    #[inline(always)]
+    fn has_bias(self) -> bool {
+        self.bias.is_some()
+    }
+
+    #[inline(always)]
+    unsafe fn apply<S: Simd, A: Access, const U: usize>(
+        self,
+        s: S,
+        access: A,
+        i: usize,
+        mut f: [S::F; U],
+    ) -> [S::F; U] {
+        // SAFETY: the caller vouches for the operands.
+        let w: [S::F; U] = unsafe { access.load(s, self.weight.as_ptr().add(i)) };
+        if let Some(bias) = self.bias {
+            // SAFETY: as above.
+            let b: [S::F; U] = unsafe { access.load(s, bias.as_ptr().add(i)) };
+            for j in 0..U {
+                f[j] = s.mul_add(f[j], w[j], b[j]);
+            }
+        } else {
+            for j in 0..U {
+                f[j] = s.mul(f[j], w[j]);
+            }
+        }
+        f
+    }
+}
+
+/// `(weight + weight_offset) * scale * f + bias`. Which of them are there, and of which type, is the
+/// same for every block of a call: the branches are predicted and cost less than the copies of
+/// all kernels that it would take to have none.
+#[derive(Clone, Copy)]
+pub(crate) struct General {
+    weight: Option<Operand>,
+    bias: Option<Operand>,
+    weight_offset: f32,
+    scale: f32,
+}
+
+impl General {
+    /// That of `job`.
+    #[inline(always)]
+    pub(crate) fn of(job: &Job) -> Self {
+        let Job { weight, bias, weight_offset, scale, .. } = *job;
+        Self { weight, bias, weight_offset, scale }
+    }
+}
+
+impl Affine for General {
+    const PLAIN: bool = false;
+
+    #[inline(always)]
+    fn has_bias(self) -> bool {
+        self.bias.is_some()
+    }
+
+    #[inline(always)]
+    unsafe fn apply<S: Simd, A: Access, const U: usize>(
+        self,
+        s: S,
+        access: A,
+        i: usize,
+        f: [S::F; U],
+    ) -> [S::F; U] {
+        let mut v = f;
+        // SAFETY: the caller vouches for the operands.
+        let (weight, bias) = unsafe {
+            (
+                self.weight.map(|w| load_operand::<S, A, U>(s, w, access, i)),
+                self.bias.map(|b| load_operand::<S, A, U>(s, b, access, i)),
+            )
+        };
+        let weight = weight.map(|mut w| {
+            if self.weight_offset != 0.0 {
+                let offset = s.splat(seldom(&self.weight_offset));
+                for j in 0..U {
+                    w[j] = s.add(w[j], offset);
+                }
+            }
+            if self.scale != 1.0 {
+                let scale = s.splat(seldom(&self.scale));
+                for j in 0..U {
+                    w[j] = s.mul(w[j], scale);
+                }
+            }
+            w
+        });
+        if weight.is_none() && self.scale != 1.0 {
+            let scale = s.splat(seldom(&self.scale));
+            for j in 0..U {
+                v[j] = s.mul(f[j], scale);
+            }
+        }
+        match (weight, bias) {
+            (None, None) => {}
+            (Some(w), None) => {
+                for j in 0..U {
+                    v[j] = s.mul(f[j], w[j]);
+                }
+            }
+            (None, Some(b)) => {
+                for j in 0..U {
+                    v[j] = s.add(v[j], b[j]);
+                }
+            }
+            (Some(w), Some(b)) => {
+                for j in 0..U {
+                    v[j] = s.mul_add(f[j], w[j], b[j]);
+                }
+            }
+        }
+        v
+    }
+}
+
+/// What is used seldom, read where it is used: left to itself, the compiler spreads it over a vector
+/// ahead of all rows, and has one less for what every block needs.
+#[inline(always)]
+pub(crate) fn seldom(value: &f32) -> f32 {
+    // SAFETY: a reference can be read.
+    unsafe { ptr::from_ref(value).read_volatile() }
+}
+
+/// # Safety
+/// `operand` must be valid for the channels that `access` reaches from `i` on.
+#[inline(always)]
+unsafe fn load_operand<S: Simd, A: Access, const U: usize>(
+    s: S,
+    operand: Operand,
+    access: A,
+    i: usize,
+) -> [S::F; U] {
+    let p = operand.data.as_ptr();
+    // SAFETY: the caller vouches for the operand.
+    unsafe {
+        match operand.element {
+            ElementType::F32 => access.load(s, p.cast::<f32>().add(i)),
+            ElementType::F16 => access.load(s, p.cast::<f16>().add(i)),
+            ElementType::Bf16 => access.load(s, p.cast::<bf16>().add(i)),
+        }
+    }
+}

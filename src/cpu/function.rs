@@ -1,0 +1,103 @@
+//! What a function is to the pipeline.
+
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
+use crate::RowStatistics;
+
+/// A function over rows. One file each: `rms_norm`, `layer_norm`, `dyt`, `dyisru`, `derf`.
+pub(crate) trait Function: Copy {
+    /// Whether rows are read for it before they are written.
+    const READS_ROW: bool;
+    /// What every row of a call shares: constants, spread over lanes.
+    type Prepared<S: Simd>: Copy;
+    /// What is gathered while a row is read.
+    type Reading<S: Simd>: Reading<S>;
+    /// What is applied to the elements of one row.
+    type Row<S: Simd>: Pointwise<S>;
+
+    /// Prepares the constants for rows of `channels` channels.
+    fn prepare<S: Simd>(self, s: S, channels: usize) -> Self::Prepared<S>;
+
+    /// What is gathered before anything has been read.
+    fn begin<S: Simd>(s: S) -> Self::Reading<S>;
+
+    /// Reads what is left of a row, and says what is applied to it.
+    ///
+    /// # Safety
+    /// The row must be valid for reads, and `reading` be of its first channels.
+    unsafe fn row<S: Simd, X: Storage>(
+        prepared: Self::Prepared<S>,
+        s: S,
+        reading: Self::Reading<S>,
+        begun: Begun<X>,
+    ) -> Self::Row<S>;
+}
+
+/// A row of which the first channels have been read.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun<X> {
+    /// Which row it is of those that there are statistics of.
+    pub(crate) index: usize,
+    pub(crate) x: *const X,
+    pub(crate) channels: usize,
+    /// Channels that have been read: whole blocks.
+    pub(crate) read: usize,
+}
+
+/// What is gathered from a row, block by block from its first channel on.
+pub(crate) trait Reading<S: Simd>: Copy {
+    /// Elements of a block: as many as four vectors, or a multiple of that.
+    fn block<X: Storage>() -> usize;
+    /// Reads a block at `x`.
+    ///
+    /// # Safety
+    /// It must be valid for reads.
+    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X);
+}
+
+/// Nothing is gathered.
+impl<S: Simd> Reading<S> for () {
+    #[inline(always)]
+    fn block<X: Storage>() -> usize {
+        4 * S::LANES
+    }
+    #[inline(always)]
+    unsafe fn add<X: Storage>(&mut self, _: S, _: *const X) {}
+}
+
+/// A function that reads the row.
+pub(crate) trait RowFunction: Function {
+    /// Reads what is left of a row, and says what it is found to be.
+    ///
+    /// # Safety
+    /// As [`Function::row`].
+    unsafe fn statistics<S: Simd, X: Storage>(
+        prepared: Self::Prepared<S>,
+        s: S,
+        reading: Self::Reading<S>,
+        begun: Begun<X>,
+    ) -> RowStatistics;
+
+    /// What is applied to the elements of a row of which this is known.
+    fn known<S: Simd>(prepared: Self::Prepared<S>, s: S, statistics: RowStatistics)
+    -> Self::Row<S>;
+}
+
+/// A function of each element by itself.
+pub(crate) trait Pointwise<S: Simd>: Copy {
+    /// The function of `U` vectors; of several at once, so that one's latency hides another's.
+    /// The result goes to weight and bias and is then rounded to a `Y`, which may hide an error.
+    fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U];
+
+    /// Whether `apply_ordinary` is more than `apply`.
+    const ORDINARY: bool = false;
+
+    /// The same for ordinary arguments. For others it may give 0 or NaN instead, which
+    /// [`try_store_x4`](super::simd::element::Output::try_store_x4) finds and leaves to `apply`.
+    #[inline(always)]
+    fn apply_ordinary<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        self.apply::<U, Y>(s, x)
+    }
+}
