@@ -50,6 +50,8 @@ pub(crate) struct Begun<X> {
 pub(crate) trait Reading<S: Simd>: Copy {
     /// Elements of a block: as many as four vectors, or a multiple of that.
     fn block<X: Storage>() -> usize;
+    /// Channels of the longest row of which `add` may read all blocks.
+    fn longest<X: Storage>() -> usize;
     /// Reads a block at `x`.
     ///
     /// # Safety
@@ -62,6 +64,10 @@ impl<S: Simd> Reading<S> for () {
     #[inline(always)]
     fn block<X: Storage>() -> usize {
         4 * S::LANES
+    }
+    #[inline(always)]
+    fn longest<X: Storage>() -> usize {
+        usize::MAX
     }
     #[inline(always)]
     unsafe fn add<X: Storage>(&mut self, _: S, _: *const X) {}

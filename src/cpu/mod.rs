@@ -16,6 +16,7 @@ mod job;
 mod known;
 pub mod lanes;
 mod layer_norm;
+mod lead;
 mod math;
 mod operands;
 mod piece;

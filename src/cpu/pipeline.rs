@@ -3,18 +3,18 @@
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
 use super::cache::LINE;
-use super::function::{Begun, Function, Pointwise, Reading};
+use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
+use super::lead::{LEAD, can_lead, lead_pays, run_leading};
 use super::simd::{
     Kernel, Simd,
     element::{Output, Storage},
 };
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
-use core::ptr;
+use core::ops::Range;
 
 /// Vectors in flight in the write pass.
-const UNROLL: usize = 4;
+pub(super) const UNROLL: usize = 4;
 
 /// A job with its function and types, ready to be entered with an instruction set.
 pub(crate) struct Run<'a, F, A, X, Y> {
@@ -43,9 +43,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
-        let leads = can_lead::<S, F, A>() && lead_pays::<X>(job);
-        let ahead = Ahead::of::<X>(job, F::READS_ROW, leads);
-        let work = Work { job, affine: self.affine, leads, ahead };
+        let lead = can_lead::<S, F, A>() && lead_pays::<S, F, X>(job);
+        let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
+        let work = Work { job, affine: self.affine, ahead };
         let mut row = 0;
         while row < job.rows {
             // As many as are a stride apart in both.
@@ -55,7 +55,13 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
             let (x, y) = (x.wrapping_add(x_offset), y.wrapping_add(y_offset));
             row = rows.end;
             // SAFETY: `new`'s caller vouches for the rows.
-            unsafe { run_rows::<S, F, A, X, Y>(s, prepared, &work, rows, x, y) };
+            unsafe {
+                if can_lead::<S, F, A>() && lead && rows.len() > LEAD {
+                    run_leading::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
+                } else {
+                    run_rows::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
+                }
+            }
         }
         if job.stream {
             s.fence_streams();
@@ -64,102 +70,44 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
 }
 
 /// What the rows of a job share.
-struct Work<'a, A> {
-    job: &'a Job<'a>,
-    affine: A,
-    /// Whether rows are read while others are written.
-    leads: bool,
-    ahead: Ahead,
+pub(super) struct Work<'a, A> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) affine: A,
+    pub(super) ahead: Ahead,
 }
 
-/// Rows between the one that is written and the one that is read meanwhile, so that all of reading,
-/// arithmetic and writing goes on at any time. What follows a sum (its horizontal end, a division, a
-/// root) has the time of a row then.
-const LEAD: usize = 2;
-/// What the rows and the weight may take of the first level of the caches for that, in bytes: of 32 KiB
-/// or more.
-const LEAD_SPACE: usize = 20 << 10;
-
-/// Whether to do so: if the rows, and the weight, stay in the first level of the caches together, and
-/// unless f32 come from memory, which leaves so much time for arithmetic that taking turns is faster.
-fn lead_pays<X>(job: &Job) -> bool {
-    let space = job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>());
-    space <= LEAD_SPACE && !(job.fetch && size_of::<X>() > 2)
-}
-
-/// Whether it is compiled.
-const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
-    F::READS_ROW && A::PLAIN && S::MANY_REGISTERS
-}
-
-/// Does the rows `rows` of a job, which begin at `x` and `y` and are a stride apart.
+/// Does the rows `rows` of a job, which begin at `x` and `y` and are a stride apart, one after the
+/// other.
 ///
 /// # Safety
 /// The job must keep [`Job`]'s promises, for elements of type `X` and `Y`.
 #[inline(always)]
-unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
     s: S,
     prepared: F::Prepared<S>,
     work: &Work<A>,
-    rows: core::ops::Range<usize>,
+    rows: Range<usize>,
     x: *const X,
     y: *mut Y,
 ) {
     let job = work.job;
-    let (first, rows) = (rows.start, rows.len());
-    let begun = |row: usize, read: usize| Begun {
-        index: first + row,
-        x: x.wrapping_add(row * job.x.stride),
-        channels: job.channels,
-        read,
-    };
-    let lead = if work.leads { LEAD } else { 1 };
-    // The first `read` rows have been read. The one to write and, if rows lead, the one after it are
-    // kept apart: in an array they would be memory, and waited for.
-    let (mut this, mut next) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    let mut read = 0;
-    for i in 0..rows {
-        // SAFETY: the caller vouches for the rows; row `i` has been read when it is written.
+    for i in 0..rows.len() {
+        let (x, index) = (x.wrapping_add(i * job.x.stride), rows.start + i);
+        let begun = Begun { index, x, channels: job.channels, read: 0 };
+        // SAFETY: the caller vouches for the rows.
         unsafe {
-            while read < (i + lead).min(rows) {
-                let row = MaybeUninit::new(F::row(prepared, s, F::begin(s), begun(read, 0)));
-                *(if read == i { &mut this } else { &mut next }) = row;
-                read += 1;
-            }
-            let results =
-                Results { row: this.assume_init(), factor: factor::<S, Y>(s, job, first + i) };
-            let beside = can_lead::<S, F, A>() && work.leads && read < rows;
-            let mut along = Along {
-                reading: F::begin(s),
-                x: if beside { begun(read, 0).x } else { ptr::null() },
-                read: 0,
-            };
-            let (x, y) = (begun(i, 0).x, y.add(i * job.y.stride));
-            write_row::<S, F, A, X, Y>(s, &results, work, &mut along, x, y);
-            this = next;
-            if beside {
-                let begun = begun(read, along.read);
-                next = MaybeUninit::new(F::row(prepared, s, along.reading, begun));
-                read += 1;
-            }
+            let row = F::row(prepared, s, F::begin(s), begun);
+            let results = Results { row, factor: factor::<S, Y>(s, job, index) };
+            write_row(s, &results, work, x, y.add(i * job.y.stride), |from| from);
         }
     }
 }
 
-/// A row that is read while another one is written.
-struct Along<G, X> {
-    reading: G,
-    /// Null if there is none.
-    x: *const X,
-    /// Channels that have been read.
-    read: usize,
-}
-
 /// What makes the results of a row.
-struct Results<S: Simd, R> {
-    row: R,
+pub(super) struct Results<S: Simd, R> {
+    pub(super) row: R,
     /// What they are multiplied with before they are stored, if they are quantised.
-    factor: S::F,
+    pub(super) factor: S::F,
 }
 
 /// What the results of row `index` of `job` are multiplied with before they are stored, if they are
@@ -168,7 +116,7 @@ struct Results<S: Simd, R> {
 /// # Safety
 /// `job` must keep [`Job`]'s promises.
 #[inline(always)]
-unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -> S::F {
+pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -> S::F {
     let scale = match job.stored {
         Stored::Quantized(_, KnownScale::All(scale)) if Y::QUANTIZED => scale,
         // SAFETY: there is one for each row.
@@ -182,7 +130,7 @@ unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -> S::F {
 
 /// What is fetched while something else is in work.
 #[derive(Clone, Copy)]
-struct Ahead {
+pub(super) struct Ahead {
     /// Elements from what is read to what is fetched.
     elements: usize,
     /// Whether it is fetched into the first level of the caches, not only into the second.
@@ -197,13 +145,14 @@ impl Ahead {
     /// Bytes of such a row from which on the first level has enough to do with it and the weight.
     const LONG: usize = 4096;
 
-    fn of<X>(job: &Job, reads: bool, leads: bool) -> Self {
+    /// For rows that are read straight on, or one after the other is read twice.
+    fn of<X>(job: &Job, twice: bool) -> Self {
         let bytes = job.channels * size_of::<X>();
         let rows = |ahead: usize| (ahead / bytes).max(1) * job.x.stride;
-        if !reads {
-            Self { elements: Self::STRAIGHT / size_of::<X>(), first_level: false }
-        } else if leads {
-            Self { elements: rows(Self::STRAIGHT), first_level: false }
+        if !twice {
+            let straight = Self::STRAIGHT / size_of::<X>();
+            let on = job.x.stride == job.channels || bytes > Self::STRAIGHT;
+            Self { elements: if on { straight } else { rows(Self::STRAIGHT) }, first_level: false }
         } else if bytes < Self::LONG {
             Self { elements: job.x.stride, first_level: true }
         } else {
@@ -213,7 +162,7 @@ impl Ahead {
 
     /// Fetches for as many elements as are written at once, of what is read from `x` on.
     #[inline(always)]
-    fn fetch<S: Simd, X>(self, s: S, x: *const X) {
+    pub(super) fn fetch<S: Simd, X>(self, s: S, x: *const X) {
         let fetched = x.wrapping_add(self.elements).cast::<u8>();
         for line in 0..(UNROLL * S::LANES * size_of::<X>()).div_ceil(LINE) {
             s.prefetch(fetched.wrapping_add(line * LINE), self.first_level);
@@ -221,21 +170,22 @@ impl Ahead {
     }
 }
 
-/// Function, affine and store over a row at `x` and `y`, while the one in `along` is read.
+/// Function, affine and store over a row at `x` and `y`. If a streamed row begins in the middle of a
+/// cache line it goes there in parts of vectors first; then `begin` is called with the channel, and says
+/// up to which one it has written itself.
 ///
 /// # Safety
-/// They must be places of one row of the job, and `along.x`, if it is not null, of another.
+/// They must be places of one row of the job.
 #[inline(always)]
-unsafe fn write_row<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
     s: S,
-    results: &Results<S, F::Row<S>>,
-    work: &Work<A>,
-    along: &mut Along<F::Reading<S>, X>,
+    results: &Results<S, impl Pointwise<S>>,
+    work: &Work<impl Affine>,
     x: *const X,
     y: *mut Y,
+    begin: impl FnOnce(usize) -> usize,
 ) {
     let (job, n) = (work.job, work.job.channels);
-    let can_lead = can_lead::<S, F, A>();
     if job.stream {
         // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
         // hold up the streamed ones behind them until the line has come from memory, so it is
@@ -243,11 +193,10 @@ unsafe fn write_row<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
         s.prefetch_write(y.wrapping_add(job.y.stride).cast());
     }
     let block = UNROLL * S::LANES;
-    // Blocks of what is read are as many of what is written.
-    let group = if can_lead { F::Reading::<S>::block::<X>() } else { block };
     let mut i = 0;
     // Streamed stores need aligned addresses: go there in parts of vectors first.
     let mut stop = if job.stream { (y.align_offset(LINE)).min(n) } else { 0 };
+    let mut begin = Some(begin);
     'parts: loop {
         while i < stop {
             let part = First((stop - i).min(S::LANES));
@@ -258,35 +207,15 @@ unsafe fn write_row<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
         if stop == n {
             return;
         }
-        while n - i >= group {
-            let beside = can_lead && !along.x.is_null();
-            if beside {
-                // Before what is stored: addresses of one place in different pages are taken for
-                // the same, and a load would wait for the store.
-                // SAFETY: no more has been read than written, and so a block is left.
-                unsafe { along.reading.add(s, along.x.add(along.read)) };
-                along.read += group;
-            }
-            for _ in 0..group / block {
-                if job.fetch {
-                    let reads = if beside { along.x } else { x };
-                    work.ahead.fetch(s, reads.wrapping_add(i));
-                }
-                // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
-                // multiples of a cache line.
-                if !unsafe { write_whole_block(s, results, work.affine, job.stream, i, x, y) } {
-                    stop = i + block;
-                    if along.read > stop {
-                        // The rest is read after the row.
-                        along.x = ptr::null();
-                    }
-                    continue 'parts;
-                }
-                i += block;
-            }
+        if let Some(begin) = begin.take() {
+            i = begin(i);
         }
         while n - i >= block {
-            // SAFETY: as above.
+            if job.fetch {
+                work.ahead.fetch(s, x.wrapping_add(i));
+            }
+            // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
+            // multiples of a cache line.
             if !unsafe { write_whole_block(s, results, work.affine, job.stream, i, x, y) } {
                 stop = i + block;
                 continue 'parts;
@@ -328,7 +257,7 @@ unsafe fn write_part<S: Simd, X: Storage, Y: Output>(
 /// # Safety
 /// As [`write_row`], for these channels; `y + i` must be 64-byte aligned if `stream`.
 #[inline(always)]
-unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
+pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointwise<S>>(
     s: S,
     results: &Results<S, R>,
     affine: impl Affine,

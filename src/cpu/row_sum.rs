@@ -36,8 +36,6 @@ const CHAIN: usize = 32;
 pub(crate) struct RowSum<S: Simd, T: Summand<S>> {
     summand: T,
     sums: [T::Sums; MOST_CHAINS],
-    /// Additions to `sums`.
-    added: usize,
     /// Chains that were set aside, if any were. To write zeros there for every row would take time.
     total: [MaybeUninit<T::Sums>; MOST_CHAINS],
     long: bool,
@@ -47,22 +45,7 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
     #[inline(always)]
     pub(crate) fn new(s: S, summand: T) -> Self {
         let sums = [summand.zero(s); MOST_CHAINS];
-        Self { summand, sums, added: 0, total: [MaybeUninit::uninit(); MOST_CHAINS], long: false }
-    }
-
-    /// Adds a block at `x`, and does not count.
-    ///
-    /// # Safety
-    /// It must be valid for reads.
-    #[inline(always)]
-    unsafe fn add_block<X: Storage>(&mut self, s: S, x: *const X) {
-        let (summand, sums) = (self.summand, &mut self.sums);
-        for j in 0..T::chains::<X>() / 2 {
-            // SAFETY: the caller vouches for them.
-            let [a, b] = unsafe { X::load_x2_unordered(s, x.add(j * 2 * S::LANES)) };
-            sums[2 * j] = summand.add(s, sums[2 * j], a);
-            sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
-        }
+        Self { summand, sums, total: [MaybeUninit::uninit(); MOST_CHAINS], long: false }
     }
 
     /// Begins new chains.
@@ -73,7 +56,6 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
             self.total[j] = MaybeUninit::new(self.sums[j]);
             self.sums[j] = self.summand.zero(s);
         }
-        self.added = 0;
         self.long = true;
     }
 
@@ -96,18 +78,20 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
     #[inline(always)]
     pub(crate) unsafe fn finish<X: Storage>(mut self, s: S, begun: Begun<X>) -> T::Sums {
         let Begun { x, channels: n, read: mut i, .. } = begun;
-        loop {
-            let blocks = ((n - i) / Self::block::<X>()).min(CHAIN - self.added);
+        // What has been read is less than a chain.
+        let mut added = i / Self::block::<X>();
+        while n - i >= Self::block::<X>() {
+            let blocks = ((n - i) / Self::block::<X>()).min(CHAIN - added);
             for _ in 0..blocks {
                 // SAFETY: a block follows `i`.
-                unsafe { self.add_block(s, x.add(i)) };
+                unsafe { self.add(s, x.add(i)) };
                 i += Self::block::<X>();
             }
-            self.added += blocks;
-            if self.added < CHAIN {
-                break;
+            added += blocks;
+            if added == CHAIN {
+                self.set_aside::<X>(s);
+                added = 0;
             }
-            self.set_aside::<X>(s);
         }
         let (summand, sums) = (self.summand, &mut self.sums);
         // What is left is less than all chains take: pairs of vectors, then parts of them.
@@ -150,12 +134,19 @@ impl<S: Simd, T: Summand<S>> Reading<S> for RowSum<S, T> {
     }
 
     #[inline(always)]
+    fn longest<X: Storage>() -> usize {
+        // No chain comes to its end.
+        CHAIN * Self::block::<X>() - 1
+    }
+
+    #[inline(always)]
     unsafe fn add<X: Storage>(&mut self, s: S, x: *const X) {
-        // SAFETY: the same contract.
-        unsafe { self.add_block(s, x) };
-        self.added += 1;
-        if self.added == CHAIN {
-            self.set_aside::<X>(s);
+        let (summand, sums) = (self.summand, &mut self.sums);
+        for j in 0..T::chains::<X>() / 2 {
+            // SAFETY: the caller vouches for them.
+            let [a, b] = unsafe { X::load_x2_unordered(s, x.add(j * 2 * S::LANES)) };
+            sums[2 * j] = summand.add(s, sums[2 * j], a);
+            sums[2 * j + 1] = summand.add(s, sums[2 * j + 1], b);
         }
     }
 }

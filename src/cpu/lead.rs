@@ -1,0 +1,120 @@
+//! Rows that are read while others are written, so that all of reading, arithmetic and writing goes on
+//! at any time.
+
+use super::affine::Affine;
+use super::function::{Begun, Function, Pointwise, Reading};
+use super::job::Job;
+use super::pipeline::{Results, UNROLL, Work, factor, write_row, write_whole_block};
+use super::simd::{
+    Simd,
+    element::{Output, Storage},
+};
+use core::ops::Range;
+
+/// Rows from the one that is written to the one that is read meanwhile. What follows a sum (its
+/// horizontal end, a division, a root) has the time of a row then.
+pub(super) const LEAD: usize = 2;
+/// What the rows and the weight may take of the first level of the caches, in bytes: of 32 KiB or more.
+const SPACE: usize = 20 << 10;
+
+/// Whether it is compiled: for what most calls come down to, and where there are registers for two loops
+/// at once.
+pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
+    F::READS_ROW && A::PLAIN && S::MANY_REGISTERS
+}
+
+/// Whether it is faster: if the rows that are read, waited with and written, and the weight, stay in the
+/// first level of the caches together, and unless f32 come from memory, which leaves so much time for
+/// arithmetic that taking turns costs nothing.
+pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
+    let space = job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>());
+    space <= SPACE
+        && job.channels <= F::Reading::<S>::longest::<X>()
+        && !(job.fetch && size_of::<X>() > 2)
+}
+
+/// As [`run_rows`](super::pipeline::run_rows), with the same results, for more than [`LEAD`] rows.
+///
+/// # Safety
+/// As that.
+#[inline(always)]
+pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+    s: S,
+    prepared: F::Prepared<S>,
+    work: &Work<A>,
+    rows: Range<usize>,
+    x: *const X,
+    y: *mut Y,
+) {
+    let job = work.job;
+    let row = |i: usize| Begun {
+        index: rows.start + i,
+        x: x.wrapping_add(i * job.x.stride),
+        channels: job.channels,
+        read: 0,
+    };
+    let count = rows.len();
+    // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
+    unsafe {
+        let mut this = F::row(prepared, s, F::begin(s), row(0));
+        let mut next = F::row(prepared, s, F::begin(s), row(1));
+        for i in 0..count {
+            let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
+            let (from, to) = (row(i).x, y.wrapping_add(i * job.y.stride));
+            let (mut reading, mut ahead) = (F::begin(s), row(i + LEAD));
+            let leads = i + LEAD < count;
+            write_row(s, &results, work, from, to, |written| {
+                if !leads {
+                    return written;
+                }
+                let (read, written) =
+                    write_and_read(s, &results, work, (from, to, written), ahead.x, &mut reading);
+                ahead.read = read;
+                written
+            });
+            this = next;
+            if leads {
+                next = F::row(prepared, s, reading, ahead);
+            }
+        }
+    }
+}
+
+/// Function, affine and store over the row at `x` and `y` from channel `i` on, as far as that goes by
+/// whole blocks, while `ahead` is read from its first channel on. Returns how many channels have been
+/// read, and up to which one has been written.
+///
+/// # Safety
+/// The addresses must be places of rows of the job.
+#[inline(always)]
+unsafe fn write_and_read<S: Simd, G: Reading<S>, X: Storage, Y: Output>(
+    s: S,
+    results: &Results<S, impl Pointwise<S>>,
+    work: &Work<impl Affine>,
+    (x, y, mut i): (*const X, *mut Y, usize),
+    ahead: *const X,
+    reading: &mut G,
+) -> (usize, usize) {
+    let job = work.job;
+    let mut read = 0;
+    // Blocks of what is read are as many of what is written.
+    while job.channels - i >= G::block::<X>() {
+        // Before what is stored: addresses of one place in different pages are taken for the same,
+        // and a load would wait for the store.
+        // SAFETY: no more has been read than written, and so a block is left.
+        unsafe { reading.add(s, ahead.add(read)) };
+        read += G::block::<X>();
+        for _ in 0..G::block::<X>() / (UNROLL * S::LANES) {
+            if job.fetch {
+                work.ahead.fetch(s, ahead.wrapping_add(i));
+            }
+            // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
+            // cache line.
+            if !unsafe { write_whole_block(s, results, work.affine, job.stream, i, x, y) } {
+                return (read, i);
+            }
+            i += UNROLL * S::LANES;
+        }
+    }
+    (read, i)
+}
