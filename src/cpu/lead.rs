@@ -4,7 +4,7 @@
 use super::affine::Affine;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, factor, write_row, write_whole_block};
+use super::pipeline::{Results, UNROLL, Work, factor, head, write_row, write_whole_block};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -47,7 +47,7 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     y: *mut Y,
 ) {
     let job = work.job;
-    let row = |i: usize| Begun {
+    let begun = |i: usize| Begun {
         index: rows.start + i,
         x: x.wrapping_add(i * job.x.stride),
         channels: job.channels,
@@ -56,22 +56,19 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     let count = rows.len();
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {
-        let mut this = F::row(prepared, s, F::begin(s), row(0));
-        let mut next = F::row(prepared, s, F::begin(s), row(1));
+        let mut this = F::row(prepared, s, F::begin(s), begun(0));
+        let mut next = F::row(prepared, s, F::begin(s), begun(1));
         for i in 0..count {
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
-            let (from, to) = (row(i).x, y.wrapping_add(i * job.y.stride));
-            let (mut reading, mut ahead) = (F::begin(s), row(i + LEAD));
+            let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
+            let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
+            let (mut written, head) = (0, head(s, job, to));
             let leads = i + LEAD < count;
-            write_row(s, &results, work, from, to, |written| {
-                if !leads {
-                    return written;
-                }
-                let (read, written) =
-                    write_and_read(s, &results, work, (from, to, written), ahead.x, &mut reading);
-                ahead.read = read;
-                written
-            });
+            if leads && head == 0 {
+                (ahead.read, written) =
+                    write_and_read(s, &results, work, (from, to), ahead.x, &mut reading);
+            }
+            write_row(s, &results, work, (written, head.max(written)), from, to);
             this = next;
             if leads {
                 next = F::row(prepared, s, reading, ahead);
@@ -80,23 +77,22 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     }
 }
 
-/// Function, affine and store over the row at `x` and `y` from channel `i` on, as far as that goes by
-/// whole blocks, while `ahead` is read from its first channel on. Returns how many channels have been
-/// read, and up to which one has been written.
+/// Function, affine and store over the row at `x` and `y`, as far as that goes by whole blocks, while
+/// `ahead` is read. Returns how many channels of each have been read and written.
 ///
 /// # Safety
-/// The addresses must be places of rows of the job.
+/// The addresses must be places of rows of the job, and `y` aligned if it is streamed.
 #[inline(always)]
 unsafe fn write_and_read<S: Simd, G: Reading<S>, X: Storage, Y: Output>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
     work: &Work<impl Affine>,
-    (x, y, mut i): (*const X, *mut Y, usize),
+    (x, y): (*const X, *mut Y),
     ahead: *const X,
     reading: &mut G,
 ) -> (usize, usize) {
     let job = work.job;
-    let mut read = 0;
+    let (mut read, mut i) = (0, 0);
     // Blocks of what is read are as many of what is written.
     while job.channels - i >= G::block::<X>() {
         // Before what is stored: addresses of one place in different pages are taken for the same,

@@ -98,7 +98,8 @@ pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Ou
         unsafe {
             let row = F::row(prepared, s, F::begin(s), begun);
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
-            write_row(s, &results, work, x, y.add(i * job.y.stride), |from| from);
+            let y = y.add(i * job.y.stride);
+            write_row(s, &results, work, (0, head(s, job, y)), x, y);
         }
     }
 }
@@ -170,33 +171,36 @@ impl Ahead {
     }
 }
 
-/// Function, affine and store over a row at `x` and `y`. If a streamed row begins in the middle of a
-/// cache line it goes there in parts of vectors first; then `begin` is called with the channel, and says
-/// up to which one it has written itself.
+/// Channels up to which a row at `y` is written in parts of vectors, since streamed stores need aligned
+/// addresses.
+#[inline(always)]
+pub(super) fn head<S: Simd, Y>(s: S, job: &Job, y: *mut Y) -> usize {
+    if !job.stream {
+        return 0;
+    }
+    // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
+    // hold up the streamed ones behind them until the line has come from memory, so it is
+    // asked for a row ahead. If it begins with a line, it is the page that counts.
+    s.prefetch_write(y.wrapping_add(job.y.stride).cast());
+    y.align_offset(LINE).min(job.channels)
+}
+
+/// Function, affine and store over a row at `x` and `y` from channel `i` on, up to `stop` in parts of
+/// vectors.
 ///
 /// # Safety
-/// They must be places of one row of the job.
+/// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
 #[inline(always)]
 pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
     work: &Work<impl Affine>,
+    (mut i, mut stop): (usize, usize),
     x: *const X,
     y: *mut Y,
-    begin: impl FnOnce(usize) -> usize,
 ) {
     let (job, n) = (work.job, work.job.channels);
-    if job.stream {
-        // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
-        // hold up the streamed ones behind them until the line has come from memory, so it is
-        // asked for a row ahead. If it begins with a line, it is the page that counts.
-        s.prefetch_write(y.wrapping_add(job.y.stride).cast());
-    }
     let block = UNROLL * S::LANES;
-    let mut i = 0;
-    // Streamed stores need aligned addresses: go there in parts of vectors first.
-    let mut stop = if job.stream { (y.align_offset(LINE)).min(n) } else { 0 };
-    let mut begin = Some(begin);
     'parts: loop {
         while i < stop {
             let part = First((stop - i).min(S::LANES));
@@ -206,9 +210,6 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
         }
         if stop == n {
             return;
-        }
-        if let Some(begin) = begin.take() {
-            i = begin(i);
         }
         while n - i >= block {
             if job.fetch {
