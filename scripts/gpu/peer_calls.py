@@ -1,12 +1,10 @@
-"""Who else has these functions, and how each is called. Run by peers.py.
+"""Who else has these functions, and how each is called. Run by peers.py."""
 
-A peer is (who, function, prepare); prepare(weight, bias) gives call(x), and does once whatever its
-caller would do once: conversions of weights, compiling.
-"""
-
+import dataclasses
 import functools
 import os
 import sys
+import typing
 
 import torch
 import torch._dynamo
@@ -22,6 +20,25 @@ FORMULAS = {
     "dyisru": lambda x, w, b: x * torch.rsqrt(BETA + x * x) * w + b,
     "derf": lambda x, w, b: torch.erf(ALPHA * x) * w + b,
 }
+
+
+
+
+@dataclasses.dataclass
+class Peer:
+    who: str
+    function: str
+    # What the call takes beside x, as the table names it.
+    operands: str
+    # Tensors of x's size that have to be read and written.
+    moved: float
+    # The result by its formula: formula(*tensors, weight, bias).
+    formula: typing.Callable
+    # prepare(weight, bias) gives call(*tensors), and does once whatever its caller would do once:
+    # conversions of weights, compiling.
+    prepare: typing.Callable
+    # Factor to the result of what the call gives.
+    scale: float = 1.0
 
 
 def eager():
@@ -82,12 +99,17 @@ def quack():
     return {"rms_norm": lambda w, b: lambda x: rmsnorm(x, w, eps=EPS), "layer_norm": layer_norm}
 
 
-def dynorm(programmatic=False):
+def dynorm_library():
     """This library, through its C interface, in the same way as the others."""
     if "DYNORM_LIBRARY" not in os.environ:
         raise ImportError("DYNORM_LIBRARY names no library")
     import dynorm as library
 
+    return library
+
+
+def dynorm(programmatic=False):
+    library = dynorm_library()
     flags = library.PROGRAMMATIC if programmatic else 0
 
     def prepare(norm, biased):
@@ -113,14 +135,19 @@ MAKERS = {
 }
 
 
-def peers():
-    """All that can be imported here; the others are named on standard error."""
-    found = []
-    for who, make in MAKERS.items():
+def imported(makers):
+    """(who, what it has) of all that can be imported here; the others are named on standard error."""
+    for who, make in makers.items():
         try:
-            functions = make()
+            yield who, make()
         except Exception as error:  # an import may fail in many ways
             print(f"no {who}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
-            continue
-        found += [(who, name, prepare) for name, prepare in functions.items()]
-    return found
+
+
+def peers():
+    """Plain calls of x."""
+    return [
+        Peer(who, name, "weight" if name == "rms_norm" else "weight+bias", 2, FORMULAS[name], prepare)
+        for who, functions in imported(MAKERS)
+        for name, prepare in functions.items()
+    ]

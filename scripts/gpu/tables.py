@@ -58,15 +58,15 @@ def fused_table(rows):
     """Per form and shape of what is fused: time, GB/s of what has to be moved, share of the copy's."""
     rows = [row for row in rows if row["kind"].startswith("fused")]
     copies = {row["channels"]: row["gb_per_s"] for row in rows if row["function"] == "copy"}
-    order = lambda row: (row["kind"], row["channels"], row["rows"], row["operands"], row["function"])
+    order = lambda row: (row["kind"], row["channels"], row["rows"], row["operands"], row["function"], row["us"])
     cells = []
     for row in sorted(rows, key=order):
         copy = copies.get(row["channels"]) if row["kind"] == "fused" else None
         share = f"{row['gb_per_s'] / copy:.3f}" if copy else ""
         launch = "programmatic" if row["kind"].endswith("programmatic") else ""
-        shape = [row[key] for key in ("operands", "function", "rows", "channels")]
+        shape = [row[key] for key in ("operands", "function", "rows", "channels", "who")]
         cells.append([*shape, launch, f"{row['us']:.2f}", f"{row['gb_per_s']:.0f}", share])
-    head = ["fused", "function", "rows", "channels", "launch", "us", "GB/s", "of copy"]
+    head = ["fused", "function", "rows", "channels", "who", "launch", "us", "GB/s", "of copy"]
     title = (
         "Calls in bf16 with more fused around the function, in a captured graph. A given scale takes no pass "
         "over the row, which the element-wise functions can do without; small batches rotate over more than "

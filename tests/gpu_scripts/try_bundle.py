@@ -27,6 +27,9 @@ WHO = {
     "FlashInfer": {"rms_norm", "layer_norm"},
     "quack": {"rms_norm", "layer_norm"},
 }
+# Who has calls with a residual, and with one in fp8.
+WHO_RESIDUAL = {**WHO, "dynorm": FUNCTIONS, "Liger": {"rms_norm"}, "FlashInfer": {"rms_norm"}, "quack": {"rms_norm"}}
+WHO_FP8 = {"dynorm", "dynorm, C", "dynorm, C, programmatic", "torch.compile", "FlashInfer"}
 KINDS = {
     "machine", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
     "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
@@ -50,11 +53,19 @@ def main():
     rows = json.loads((RESULTS / "results.json").read_text())["measured"]
     kinds = {row["kind"] for row in rows}
     assert kinds == KINDS, kinds ^ KINDS
-    who = {}
-    for row in rows:
-        if "who" in row:
-            who.setdefault(row["who"], set()).add(row["function"])
-    assert who == WHO, who
+    def who(kinds, operands=None):
+        found = {}
+        for row in rows:
+            if "who" in row and row["kind"].startswith(kinds) and row["operands"] == (operands or row["operands"]):
+                found.setdefault(row["who"], set()).add(row["function"])
+        return found
+
+    plain = who(("bandwidth", "latency", "host"))
+    assert plain == WHO, plain
+    residual = who("fused", "residual")
+    assert residual == WHO_RESIDUAL, residual
+    fp8 = who("fused", "residual, fp8_e4m3, scale given")
+    assert fp8.keys() == WHO_FP8, fp8
     tables = (RESULTS / "results.md").read_text()
     lines = [line for line in tables.splitlines() if line.startswith("| ")]
     assert len(lines) > sum(row["kind"] == "bandwidth" for row in rows), tables

@@ -26,7 +26,8 @@ class dtype:
 float64 = dtype("float64", numpy.float64)
 float32 = dtype("float32", numpy.float32)
 bfloat16 = dtype("bfloat16", ml_dtypes.bfloat16)
-_TYPES = {one.numpy: one for one in (float64, float32, bfloat16)}
+float8_e4m3fn = dtype("float8_e4m3fn", ml_dtypes.float8_e4m3fn)
+_TYPES = {one.numpy: one for one in (float64, float32, bfloat16, float8_e4m3fn)}
 
 
 class Tensor:
@@ -60,8 +61,18 @@ class Tensor:
     def item(self):
         return self.array.item()
 
-    def new_empty(self, shape):
-        return Tensor(numpy.full(shape, math.nan, self.array.dtype))
+    def new_empty(self, shape, dtype=None):
+        return Tensor(numpy.full(shape, math.nan, dtype.numpy if dtype else self.array.dtype))
+
+    def clone(self):
+        return Tensor(self.array)
+
+    def to(self, dtype):
+        return Tensor(self.array.astype(dtype.numpy))
+
+    def add_(self, other):
+        self.array += other.array
+        return self
 
     def double(self):
         return Tensor(self.array.astype(numpy.float64))
@@ -75,8 +86,8 @@ class Tensor:
     def max(self):
         return Tensor(self.array.max())
 
-    def clamp(self, min):
-        return Tensor(numpy.maximum(self.array, min))
+    def clamp(self, min, max=math.inf):
+        return Tensor(numpy.clip(self.array, min, max).astype(self.array.dtype))
 
     def __getitem__(self, rows):
         return Tensor(self.array[rows])
