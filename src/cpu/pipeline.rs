@@ -140,7 +140,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// How far ahead of itself what reads straight on fetches, in bytes.
-    const STRAIGHT: usize = 32 << 10;
+    const STRAIGHT: usize = 8 << 10;
     /// The same of what reads a row twice before the next one, if that is more than a row.
     const ROWS: usize = 16 << 10;
     /// Bytes of such a row from which on the first level has enough to do with it and the weight.
