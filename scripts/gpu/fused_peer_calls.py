@@ -5,9 +5,8 @@ sum; and RMSNorm of it in fp8 with a given scale. Run by peers.py.
 import functools
 
 import torch
-import torch._dynamo
 
-from peer_calls import ALPHA, BETA, EPS, FORMULAS, Peer, dynorm_library, imported
+from peer_calls import EPS, FORMULAS, Peer, compile_anew, dynorm_norms, imported
 
 SCALE = 0.05
 RESIDUAL, QUANTIZED = "residual", "residual, fp8_e4m3, scale given"
@@ -36,8 +35,7 @@ def eager():
 
 def compiled():
     def prepare(function, w, b):
-        torch._dynamo.reset()
-        call = torch.compile(function, mode="max-autotune-no-cudagraphs", dynamic=False)
+        call = compile_anew(function)
         return lambda x, residual: call(x, residual, w, b)
 
     functions = {(name, RESIDUAL): functools.partial(in_place, formula) for name, formula in FORMULAS.items()}
@@ -90,15 +88,8 @@ def quack():
 
 
 def dynorm(programmatic=False):
-    library = dynorm_library()
+    library, norms = dynorm_norms()
     flags = library.PROGRAMMATIC if programmatic else 0
-    norms = {
-        "rms_norm": library.rms_norm(EPS),
-        "layer_norm": library.layer_norm(EPS),
-        "dyt": library.dyt(ALPHA),
-        "dyisru": library.dyisru(BETA),
-        "derf": library.derf(ALPHA),
-    }
 
     def residual(name, w, b):
         bias = None if name == "rms_norm" else b
@@ -133,9 +124,9 @@ MAKERS = {
 
 def fused_peers():
     """Calls of x and a residual of the same type."""
+    moved, scale = {RESIDUAL: 4, QUANTIZED: 3.5}, {RESIDUAL: 1.0, QUANTIZED: SCALE}
     return [
-        Peer(who, name, form, 4 if form == RESIDUAL else 3.5, of_sum(FORMULAS[name]), prepare,
-             1.0 if form == RESIDUAL else SCALE)  # fmt: skip
+        Peer(who, name, form, moved[form], of_sum(FORMULAS[name]), prepare, scale[form])
         for who, calls in imported(MAKERS)
         for (name, form), prepare in calls.items()
     ]

@@ -22,8 +22,6 @@ FORMULAS = {
 }
 
 
-
-
 @dataclasses.dataclass
 class Peer:
     who: str
@@ -48,11 +46,15 @@ def eager():
     return {name: functools.partial(prepare, formula) for name, formula in FORMULAS.items()}
 
 
+def compile_anew(function):
+    # After eight shapes of one function it would quietly stop compiling.
+    torch._dynamo.reset()
+    return torch.compile(function, mode="max-autotune-no-cudagraphs", dynamic=False)
+
+
 def compiled():
     def prepare(formula, w, b):
-        # After eight shapes of one function it would quietly stop compiling.
-        torch._dynamo.reset()
-        call = torch.compile(formula, mode="max-autotune-no-cudagraphs", dynamic=False)
+        call = compile_anew(formula)
         return lambda x: call(x, w, b)
 
     return {name: functools.partial(prepare, formula) for name, formula in FORMULAS.items()}
@@ -99,29 +101,30 @@ def quack():
     return {"rms_norm": lambda w, b: lambda x: rmsnorm(x, w, eps=EPS), "layer_norm": layer_norm}
 
 
-def dynorm_library():
-    """This library, through its C interface, in the same way as the others."""
+def dynorm_norms():
+    """This library, through its C interface, in the same way as the others; and its functions."""
     if "DYNORM_LIBRARY" not in os.environ:
         raise ImportError("DYNORM_LIBRARY names no library")
     import dynorm as library
 
-    return library
+    return library, {
+        "rms_norm": library.rms_norm(EPS),
+        "layer_norm": library.layer_norm(EPS),
+        "dyt": library.dyt(ALPHA),
+        "dyisru": library.dyisru(BETA),
+        "derf": library.derf(ALPHA),
+    }
 
 
 def dynorm(programmatic=False):
-    library = dynorm_library()
+    library, norms = dynorm_norms()
     flags = library.PROGRAMMATIC if programmatic else 0
 
-    def prepare(norm, biased):
-        return lambda w, b: lambda x: library.forward(norm, x, weight=w, bias=b if biased else None, flags=flags)
+    def prepare(name, w, b):
+        bias = None if name == "rms_norm" else b
+        return lambda x: library.forward(norms[name], x, weight=w, bias=bias, flags=flags)
 
-    return {
-        "rms_norm": prepare(library.rms_norm(EPS), False),
-        "layer_norm": prepare(library.layer_norm(EPS), True),
-        "dyt": prepare(library.dyt(ALPHA), True),
-        "dyisru": prepare(library.dyisru(BETA), True),
-        "derf": prepare(library.derf(ALPHA), True),
-    }
+    return {name: functools.partial(prepare, name) for name in norms}
 
 
 MAKERS = {

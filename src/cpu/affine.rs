@@ -2,9 +2,9 @@
 
 use super::access::Access;
 use super::job::{Job, Operand};
-use super::simd::Simd;
+use super::simd::{Simd, seldom};
 use crate::ElementType;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use half::{bf16, f16};
 
 /// What is done after the function, channel by channel.
@@ -173,14 +173,6 @@ impl Affine for General {
         }
         v
     }
-}
-
-/// What is used seldom, read where it is used: left to itself, the compiler spreads it over a vector
-/// ahead of all rows, and has one less for what every block needs.
-#[inline(always)]
-pub(crate) fn seldom(value: &f32) -> f32 {
-    // SAFETY: a reference can be read.
-    unsafe { ptr::from_ref(value).read_volatile() }
 }
 
 /// # Safety

@@ -46,6 +46,13 @@ pub(crate) struct Begun<X> {
     pub(crate) read: usize,
 }
 
+impl<X> Begun<X> {
+    /// A row of which nothing has been read.
+    pub(crate) fn new(index: usize, x: *const X, channels: usize) -> Self {
+        Self { index, x, channels, read: 0 }
+    }
+}
+
 /// What is gathered from a row, block by block from its first channel on.
 pub(crate) trait Reading<S: Simd>: Copy {
     /// Elements of a block: as many as four vectors, or a multiple of that.

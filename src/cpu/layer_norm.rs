@@ -12,12 +12,12 @@
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
 
-use super::affine::seldom;
 use super::function::{Begun, Function, Pointwise, RowFunction};
 use super::row_sum::{RowSum, Summand};
 use super::simd::{
     Simd,
     element::{Output, Storage},
+    seldom,
 };
 use crate::RowStatistics;
 

@@ -24,8 +24,8 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
 }
 
 /// Whether it is faster: if the rows that are read, waited with and written, and the weight, stay in the
-/// first level of the caches together, and unless f32 come from memory, which leaves so much time for
-/// arithmetic that taking turns costs nothing.
+/// first level of the caches together. Not if f32 come from memory: that leaves time enough for the
+/// arithmetic, and taking turns was faster.
 pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
     let space = job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>());
     space <= SPACE
@@ -47,12 +47,8 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     y: *mut Y,
 ) {
     let job = work.job;
-    let begun = |i: usize| Begun {
-        index: rows.start + i,
-        x: x.wrapping_add(i * job.x.stride),
-        channels: job.channels,
-        read: 0,
-    };
+    let begun =
+        |i: usize| Begun::new(rows.start + i, x.wrapping_add(i * job.x.stride), job.channels);
     let count = rows.len();
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {

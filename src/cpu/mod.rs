@@ -2,6 +2,7 @@
 
 mod access;
 mod affine;
+mod ahead;
 mod cache;
 mod copy;
 mod derf;

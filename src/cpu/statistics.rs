@@ -97,7 +97,7 @@ impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
         let prepared = self.function.prepare(s, self.channels);
         for (row, statistics) in self.statistics.iter_mut().enumerate() {
             let x = self.x.at::<X>(row, 0).cast_const();
-            let begun = Begun { index: row, x, channels: self.channels, read: 0 };
+            let begun = Begun::new(row, x, self.channels);
             // SAFETY: whoever makes a `Read` vouches for the rows.
             let found = unsafe { F::statistics(prepared, s, F::begin(s), begun) };
             statistics.write(found);

@@ -239,7 +239,8 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         }
         // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
         unsafe {
-            // The conversion makes 0 of subnormal numbers: a result of 0 may be one of those.
+            // The conversion makes 0 of subnormal numbers: a result of 0 may be one of those. NaN it
+            // keeps as `to_bf16` does.
             let first = both_to_bf16(v[0], v[1]);
             let last = both_to_bf16(v[2], v[3]);
             let ordinary = if zeros {
