@@ -78,7 +78,7 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
     #[inline(always)]
     pub(crate) unsafe fn finish<X: Storage>(mut self, s: S, begun: Begun<X>) -> T::Sums {
         let Begun { x, channels: n, read: mut i, .. } = begun;
-        // What has been read is less than a chain.
+        // What has been read is less than a chain, or a chain and all of the row.
         let mut added = i / Self::block::<X>();
         while n - i >= Self::block::<X>() {
             let blocks = ((n - i) / Self::block::<X>()).min(CHAIN - added);
@@ -135,8 +135,8 @@ impl<S: Simd, T: Summand<S>> Reading<S> for RowSum<S, T> {
 
     #[inline(always)]
     fn longest<X: Storage>() -> usize {
-        // No chain comes to its end.
-        CHAIN * Self::block::<X>() - 1
+        // A chain may end with the row: to set it aside and add it to nothing would not change it.
+        CHAIN * Self::block::<X>()
     }
 
     #[inline(always)]
