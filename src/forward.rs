@@ -335,8 +335,8 @@ impl<'a> Forward<'a> {
 
     /// Writes the output past the caches, or not, instead of deciding by its size. Streamed
     /// stores are faster for an output that leaves the caches anyhow, and much slower for one
-    /// that would stay, or whose rows are short and do not begin at cache lines (64 bytes; a large
-    /// `Vec` seldom does). Say `false` if a large output is read again at once. Has no effect in
+    /// that would stay, or whose rows are short and have gaps between them, in it or in the input, and
+    /// do not begin at cache lines (64 bytes). Say `false` if a large output is read again at once. Has no effect in
     /// place, nor with [`Isa::Portable`].
     ///
     /// ```

@@ -165,6 +165,8 @@ fn rows_with_subnormal_results() {
                             assert!(places.iter().all(tiny), "{batch:?}");
                         }
                     }
+                    let streamed = Call { stream: Some(true), starts: (0, 5), ..batch.clone() };
+                    assert_eq!(streamed.run(&numbers).all_bits(), all, "{streamed:?}");
                     if x_type == y_type {
                         let in_place = Call { in_place: true, ..batch.clone() };
                         assert_eq!(in_place.run(&numbers).all_bits(), all, "{in_place:?}");
@@ -217,6 +219,31 @@ fn any_alignment_of_input_and_output() {
             });
             made.collect()
         });
+    }
+}
+
+/// Streamed rows without gaps share blocks, unless they are too short; more rows than are read ahead.
+#[test]
+fn streamed_rows_that_begin_anywhere() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for (x_type, y_type) in type_pairs() {
+                for channels in [63, 64, 65, 96, 127, 128, 200, 577] {
+                    for (weight, bias) in
+                        [(Some(F32), None), (Some(F32), Some(F32)), (None, Some(Bf16))]
+                    {
+                        let call = Call::new(norm, isa, 7, channels).affine(weight, bias);
+                        let call = call.types(x_type, y_type);
+                        let numbers = call.numbers(29);
+                        let wanted = call.run(&numbers).all_bits();
+                        for starts in [(0, 0), (0, 1), (3, 8), (1, 15), (5, 31)] {
+                            let other = Call { starts, stream: Some(true), ..call.clone() };
+                            assert_eq!(other.run(&numbers).all_bits(), wanted, "{other:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -62,6 +62,7 @@ struct Memory {
 }
 
 const ROWS: usize = 3;
+/// Elements between rows, where there are any.
 const GAP: usize = 2;
 
 impl Memory {
@@ -75,10 +76,10 @@ impl Memory {
         &mut self,
         (norm, isa): (Norm, Isa),
         channels: usize,
-        (at_end, stream): (bool, bool),
+        (gap, at_end, stream): (usize, bool, bool),
     ) {
-        let stride = channels + GAP;
-        let span = ROWS * stride - GAP;
+        let stride = channels + gap;
+        let span = ROWS * stride - gap;
         let mut random = Random(channels as u64);
         let mut fill = |len: usize| random.normals(len, 0.0, 1.0);
         let x = self.x.slice::<X>(span, at_end);
@@ -114,7 +115,11 @@ fn no_byte_outside_the_slices_is_read_or_written() {
         Norm::DEFAULTS.into_iter().flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
     {
         for channels in lengths() {
-            for place in [(true, false), (true, true), (false, false), (false, true)] {
+            let ends = [(true, false), (true, true), (false, false), (false, true)];
+            for place in ends
+                .into_iter()
+                .flat_map(|(at_end, stream)| [(GAP, at_end, stream), (0, at_end, stream)])
+            {
                 memory.check::<f32, f32, f32>(call, channels, place);
                 memory.check::<f32, f16, bf16>(call, channels, place);
                 memory.check::<f16, bf16, f16>(call, channels, place);

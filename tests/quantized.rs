@@ -105,6 +105,27 @@ fn every_type_with_weight_bias_and_residual() {
     }
 }
 
+/// Streamed rows without gaps share blocks, which take the scales of both rows.
+#[test]
+fn streamed_rows_of_different_scales() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for element in QuantizedType::ALL {
+                for kind in KINDS {
+                    for channels in [63, 64, 65, 127, 200, 577] {
+                        check(FusedCall {
+                            output: Output::Quantized(element, kind),
+                            weight: Some(F32),
+                            stream: Some(true),
+                            ..FusedCall::new(norm, isa, 7, channels)
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A call that only rounds: of a norm that is made to give its input back.
 fn rounded<T: dynorm::Quantized + Default>(isa: dynorm::Isa, values: &[f32]) -> Vec<T> {
     // erf(2^-140 x + 0) is so small that the bias is all that is left.

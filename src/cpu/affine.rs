@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::job::{Job, Operand};
+use super::seam::Around;
 use super::simd::{Simd, seldom};
 use crate::ElementType;
 use core::ptr::NonNull;
@@ -14,6 +15,14 @@ pub(crate) trait Affine: Copy {
 
     /// Whether something is added.
     fn has_bias(self) -> bool;
+
+    /// The same around the end of a row: its channels are the last of the row, a block of them, and the
+    /// first of the next one.
+    ///
+    /// # Safety
+    /// Weight and bias must be valid for `channels` channels, which are at least a block. `arounds` must
+    /// outlive what is returned.
+    unsafe fn around<S: Simd>(self, channels: usize, arounds: &mut [Around; 2]) -> Self;
 
     /// Applies it to results `f` of the function, which are those of the channels from `i` on.
     ///
@@ -61,6 +70,15 @@ impl Affine for Plain {
     #[inline(always)]
     fn has_bias(self) -> bool {
         self.bias.is_some()
+    }
+
+    #[inline(always)]
+    unsafe fn around<S: Simd>(self, channels: usize, [weight, bias]: &mut [Around; 2]) -> Self {
+        let of = |operand: NonNull<f32>, around: &mut Around| {
+            // SAFETY: the caller vouches for the operands.
+            unsafe { around.fill::<S>(operand.cast(), size_of::<f32>(), channels).cast() }
+        };
+        Self { weight: of(self.weight, weight), bias: self.bias.map(|b| of(b, bias)) }
     }
 
     #[inline(always)]
@@ -117,6 +135,18 @@ impl Affine for General {
     }
 
     #[inline(always)]
+    unsafe fn around<S: Simd>(self, channels: usize, [weight, bias]: &mut [Around; 2]) -> Self {
+        let of = |operand: Option<Operand>, around: &mut Around| {
+            operand.map(|o| {
+                // SAFETY: the caller vouches for the operands.
+                let data = unsafe { around.fill::<S>(o.data, o.element.size(), channels) };
+                Operand { data, ..o }
+            })
+        };
+        Self { weight: of(self.weight, weight), bias: of(self.bias, bias), ..self }
+    }
+
+    #[inline(always)]
     unsafe fn apply<S: Simd, A: Access, const U: usize>(
         self,
         s: S,
@@ -126,13 +156,14 @@ impl Affine for General {
     ) -> [S::F; U] {
         let mut v = f;
         // SAFETY: the caller vouches for the operands.
-        let (weight, bias) = unsafe {
+        let (mut weight, bias) = unsafe {
             (
                 self.weight.map(|w| load_operand::<S, A, U>(s, w, access, i)),
                 self.bias.map(|b| load_operand::<S, A, U>(s, b, access, i)),
             )
         };
-        let weight = weight.map(|mut w| {
+        // Not a closure: those are not always inlined, and instructions become calls then.
+        if let Some(w) = &mut weight {
             if self.weight_offset != 0.0 {
                 let offset = s.splat(seldom(&self.weight_offset));
                 for j in 0..U {
@@ -145,8 +176,7 @@ impl Affine for General {
                     w[j] = s.mul(w[j], scale);
                 }
             }
-            w
-        });
+        }
         if weight.is_none() && self.scale != 1.0 {
             let scale = s.splat(seldom(&self.scale));
             for j in 0..U {

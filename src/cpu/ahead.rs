@@ -22,18 +22,40 @@ impl Ahead {
     /// Bytes of such a row from which on the first level has enough to do with it and the weight.
     const LONG: usize = 4096;
 
-    /// For rows that are read straight on, or one after the other is read twice.
+    /// For the input of `job`, whose rows are read twice before the next one, or straight on.
     pub(super) fn of<X>(job: &Job, twice: bool) -> Self {
+        if let Some(rows) = job.fused.and_then(|fused| fused.sums_at_once(job)) {
+            // These are in the caches; those are asked for that are made next.
+            Self::by(rows * job.x.stride)
+        } else if twice {
+            Self::twice::<X>(job)
+        } else {
+            Self::straight::<X>(job.x.stride, job.channels)
+        }
+    }
+
+    /// For what is fetched `elements` elements before it is read.
+    fn by(elements: usize) -> Self {
+        Self { elements, first_level: false }
+    }
+
+    /// For rows of `channels` channels, `stride` apart, that are read straight on.
+    pub(super) fn straight<X>(stride: usize, channels: usize) -> Self {
+        let bytes = channels * size_of::<X>();
+        Self::by(if stride == channels || bytes > Self::STRAIGHT {
+            Self::STRAIGHT / size_of::<X>()
+        } else {
+            (Self::STRAIGHT / bytes).max(1) * stride
+        })
+    }
+
+    /// For the rows of `job`, each of which is read twice before the next one.
+    fn twice<X>(job: &Job) -> Self {
         let bytes = job.channels * size_of::<X>();
-        let rows = |ahead: usize| (ahead / bytes).max(1) * job.x.stride;
-        if !twice {
-            let straight = Self::STRAIGHT / size_of::<X>();
-            let on = job.x.stride == job.channels || bytes > Self::STRAIGHT;
-            Self { elements: if on { straight } else { rows(Self::STRAIGHT) }, first_level: false }
-        } else if bytes < Self::LONG {
+        if bytes < Self::LONG {
             Self { elements: job.x.stride, first_level: true }
         } else {
-            Self { elements: rows(Self::ROWS), first_level: false }
+            Self::by((Self::ROWS / bytes).max(1) * job.x.stride)
         }
     }
 

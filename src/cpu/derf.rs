@@ -15,6 +15,7 @@ pub(crate) struct Derf {
 
 impl Function for Derf {
     const READS_ROW: bool = false;
+    const BY_ROW: bool = false;
     type Prepared<S: Simd> = Erf<S>;
     type Row<S: Simd> = Erf<S>;
     type Reading<S: Simd> = ();

@@ -2,7 +2,9 @@
 //! output type × instruction set is an instance; weight and bias types are told apart inside.
 
 use super::affine::{Affine, General, Plain};
+use super::finish::Fence;
 use super::function::{Function, RowFunction};
+use super::fused::Fused;
 use super::isa::Isa;
 use super::job::{Job, Stored};
 use super::known::Known;
@@ -48,6 +50,9 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
             None => run(job),
             Some(fused) => fused.run(norm, job, run),
         });
+        if job.stream || job.fused.is_some_and(Fused::streams) {
+            enter(job.isa, Fence);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) struct DyIsru {
 
 impl Function for DyIsru {
     const READS_ROW: bool = false;
+    const BY_ROW: bool = false;
     type Prepared<S: Simd> = Isru<S>;
     type Row<S: Simd> = Isru<S>;
     type Reading<S: Simd> = ();

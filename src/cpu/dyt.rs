@@ -14,6 +14,7 @@ pub(crate) struct DyT {
 
 impl Function for DyT {
     const READS_ROW: bool = false;
+    const BY_ROW: bool = false;
     type Prepared<S: Simd> = Tanh<S>;
     type Row<S: Simd> = Tanh<S>;
     type Reading<S: Simd> = ();

@@ -10,6 +10,8 @@ use crate::RowStatistics;
 pub(crate) trait Function: Copy {
     /// Whether rows are read for it before they are written.
     const READS_ROW: bool;
+    /// Whether what is applied to the elements differs from row to row.
+    const BY_ROW: bool;
     /// What every row of a call shares: constants, spread over lanes.
     type Prepared<S: Simd>: Copy;
     /// What is gathered while a row is read.

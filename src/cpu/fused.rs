@@ -5,8 +5,6 @@
 //! memory is gone through once, and no function is compiled for every combination. Where something
 //! comes after it, the function writes f32 to a scratch piece.
 
-use super::dispatch::enter;
-use super::finish::Fence;
 use super::job::{Job, Places, Stored, Tensor};
 use super::piece::{Form, Output, Piece, Scale};
 use super::residual::Residual;
@@ -31,6 +29,9 @@ const SCRATCH: usize = 4096;
 /// Elements that are done at a time otherwise, so that all that belongs to them stays in the first
 /// level of the caches.
 const PIECE: usize = 2048;
+/// The same for what comes from memory and goes to the output without a scratch piece: reading and
+/// writing by turns, in pieces as small as that, leaves the memory idle at every turn.
+const LARGE_PIECE: usize = 16384;
 
 /// f32 results on their way, on the stack.
 #[repr(align(64))]
@@ -44,13 +45,34 @@ impl Fused {
         self.output.is_some_and(computed)
     }
 
+    /// Whether something comes after the function.
+    pub(crate) fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Whether what comes after the function writes the output past the caches.
+    pub(crate) fn streams(&self) -> bool {
+        self.output.is_some_and(|output| output.stream)
+    }
+
+    /// How many rows of sums with a residual are made before the function reads them, if that is so.
+    pub(crate) fn sums_at_once(&self, job: &Job) -> Option<usize> {
+        self.residual.map(|_| self.rows_at_once(job))
+    }
+
+    /// Rows of `job` that are done at a time.
+    fn rows_at_once(&self, job: &Job) -> usize {
+        let most = if job.fetch && self.output.is_none() { LARGE_PIECE } else { PIECE };
+        (most / job.channels).max(1)
+    }
+
     /// Does a piece of work, with `run` for the function alone.
     ///
     /// # Safety
     /// `job` must keep [`Job`]'s promises.
     pub(crate) unsafe fn run(&self, norm: Norm, job: &Job, run: impl Fn(&Job)) {
         let Job { rows, channels, .. } = *job;
-        let together = (PIECE / channels).max(1);
+        let together = self.rows_at_once(job);
         let mut row = 0;
         while row < rows {
             let count = together.min(rows - row);
@@ -69,10 +91,6 @@ impl Fused {
                 }
             }
             row += count;
-        }
-        if self.output.is_some_and(|output| output.stream) {
-            // SAFETY: the processor has the job's instruction set.
-            unsafe { enter(job.isa, Fence) };
         }
     }
 

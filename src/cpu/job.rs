@@ -77,6 +77,7 @@ impl Places {
     }
 
     /// Whether the rows, of `channels` channels, follow each other without gaps.
+    #[inline(always)]
     fn is_dense(&self, channels: usize) -> bool {
         self.group == usize::MAX && self.stride == channels
     }
@@ -96,7 +97,7 @@ pub(crate) enum Stored {
     Quantized(QuantizedType, KnownScale),
 }
 
-/// KnownScale that are known beforehand: one, or the address of one for each row.
+/// Scales that are known beforehand: one, or the address of one for each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum KnownScale {
     All(f32),
@@ -196,12 +197,17 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether the rows of both input and output follow each other without gaps.
+    #[inline(always)]
+    pub(crate) fn is_dense(&self) -> bool {
+        self.x.is_dense(self.channels) && self.y.is_dense(self.channels)
+    }
+
     /// The same work as one long row, where that is possible and nothing depends on rows.
     pub(crate) fn flattened(self) -> Self {
-        let dense = self.x.is_dense(self.channels) && self.y.is_dense(self.channels);
         let plain = self.weight.is_none() && self.bias.is_none() && self.fused.is_none();
         let plain = plain && !matches!(self.stored, Stored::Quantized(_, KnownScale::PerRow(_)));
-        if dense && plain && self.rows > 0 {
+        if self.is_dense() && plain && self.rows > 0 {
             let channels = self.rows * self.channels;
             let row = |places: Places| Places { stride: channels, ..places };
             Self { rows: 1, channels, x: row(self.x), y: row(self.y), ..self }

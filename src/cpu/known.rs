@@ -23,6 +23,7 @@ impl<F: RowFunction> Known<F> {
 
 impl<F: RowFunction> Function for Known<F> {
     const READS_ROW: bool = false;
+    const BY_ROW: bool = true;
     type Prepared<S: Simd> = (F::Prepared<S>, NonNull<RowStatistics>);
     type Row<S: Simd> = F::Row<S>;
     type Reading<S: Simd> = ();

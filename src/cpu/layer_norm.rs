@@ -36,6 +36,7 @@ pub(crate) struct Prepared {
 
 impl Function for LayerNorm {
     const READS_ROW: bool = true;
+    const BY_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Standardise;
     type Reading<S: Simd> = RowSum<S, Plain>;
@@ -205,7 +206,7 @@ impl<S: Simd> Summand<S> for About<S> {
         x: S::F,
         n: usize,
     ) -> CompensatedMoments<S> {
-        sums.plus(s, s.first_n(s.sub(x, self.shift), n))
+        sums.plus(s, s.first_n(s.sub(x, self.shift), n, s.splat(0.0)))
     }
     #[inline(always)]
     fn merge(

@@ -4,7 +4,9 @@
 use super::affine::Affine;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, factor, head, write_row, write_whole_block};
+use super::pipeline::{
+    Before, Results, UNROLL, Work, begin_row, factor, write_row, write_whole_block,
+};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -54,17 +56,22 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     unsafe {
         let mut this = F::row(prepared, s, F::begin(s), begun(0));
         let mut next = F::row(prepared, s, F::begin(s), begun(1));
+        let mut before = None;
         for i in 0..count {
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
-            let (mut written, head) = (0, head(s, job, to));
+            let (mut written, mut stop) =
+                begin_row::<S, F, A, X, Y>(s, work, before, &results, ahead.x, from, to);
             let leads = i + LEAD < count;
-            if leads && head == 0 {
+            if leads && written == stop {
                 (ahead.read, written) =
-                    write_and_read(s, &results, work, (from, to), ahead.x, &mut reading);
+                    write_and_read(s, &results, work, written, (from, to), ahead.x, &mut reading);
+                stop = written;
             }
-            write_row(s, &results, work, (written, head.max(written)), from, to);
+            let leave = work.around.is_some() && i + 1 < count;
+            let left = write_row(s, &results, work, (written, stop), leave, from, to);
+            before = Some(Before { results, left });
             this = next;
             if leads {
                 next = F::row(prepared, s, reading, ahead);
@@ -73,22 +80,24 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
     }
 }
 
-/// Function, affine and store over the row at `x` and `y`, as far as that goes by whole blocks, while
-/// `ahead` is read. Returns how many channels of each have been read and written.
+/// Function, affine and store over the row at `x` and `y` from channel `i` on, as far as that goes by whole
+/// blocks, while `ahead` is read. Returns how many channels of it have been read, and up to which
+/// channel has been written.
 ///
 /// # Safety
-/// The addresses must be places of rows of the job, and `y` aligned if it is streamed.
+/// The addresses must be places of rows of the job, and `y + i` be aligned if it is streamed.
 #[inline(always)]
 unsafe fn write_and_read<S: Simd, G: Reading<S>, X: Storage, Y: Output>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
     work: &Work<impl Affine>,
+    mut i: usize,
     (x, y): (*const X, *mut Y),
     ahead: *const X,
     reading: &mut G,
 ) -> (usize, usize) {
     let job = work.job;
-    let (mut read, mut i) = (0, 0);
+    let mut read = 0;
     // Blocks of what is read are as many of what is written.
     while job.channels - i >= G::block::<X>() {
         // Before what is stored: addresses of one place in different pages are taken for the same,

@@ -25,6 +25,7 @@ mod pipeline;
 mod residual;
 mod rms_norm;
 mod row_sum;
+mod seam;
 mod simd;
 mod split;
 mod statistics;

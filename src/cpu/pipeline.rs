@@ -7,6 +7,7 @@ use super::cache::LINE;
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
 use super::lead::{LEAD, can_lead, lead_pays, run_leading};
+use super::seam::{Around, shares_blocks, write_seam};
 use super::simd::{
     Kernel, Simd,
     element::{Output, Storage},
@@ -46,7 +47,14 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
         let lead = can_lead::<S, F, A>() && lead_pays::<S, F, X>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
-        let work = Work { job, affine: self.affine, ahead };
+        let mut arounds = [Around::new(), Around::new()];
+        let around = if job.stream && job.rows > 1 && shares_blocks(job) {
+            // SAFETY: `new`'s caller vouches for the operands; there are enough channels.
+            Some(unsafe { self.affine.around::<S>(job.channels, &mut arounds) })
+        } else {
+            None
+        };
+        let work = Work { job, affine: self.affine, around, ahead };
         let mut row = 0;
         while row < job.rows {
             // As many as are a stride apart in both.
@@ -64,9 +72,6 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
                 }
             }
         }
-        if job.stream {
-            s.fence_streams();
-        }
     }
 }
 
@@ -74,6 +79,8 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
 pub(super) struct Work<'a, A> {
     pub(super) job: &'a Job<'a>,
     pub(super) affine: A,
+    /// The same around the ends of rows, if rows share blocks.
+    pub(super) around: Option<A>,
     pub(super) ahead: Ahead,
 }
 
@@ -92,6 +99,7 @@ pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Ou
     y: *mut Y,
 ) {
     let job = work.job;
+    let mut before = None;
     for i in 0..rows.len() {
         let (x, index) = (x.wrapping_add(i * job.x.stride), rows.start + i);
         let begun = Begun::new(index, x, job.channels);
@@ -100,12 +108,57 @@ pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Ou
             let row = F::row(prepared, s, F::begin(s), begun);
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
-            write_row(s, &results, work, (0, head(s, job, y)), x, y);
+            let from = begin_row::<S, F, A, X, Y>(s, work, before, &results, x, x, y);
+            let leave = work.around.is_some() && i + 1 < rows.len();
+            let left = write_row(s, &results, work, from, leave, x, y);
+            before = Some(Before { results, left });
         }
     }
 }
 
+/// A row that has been written, but for its last channels.
+pub(super) struct Before<S: Simd, R> {
+    pub(super) results: Results<S, R>,
+    pub(super) left: usize,
+}
+
+/// Writes the begin of a row, together with what is left of the row before; `reading` is the row that is
+/// read meanwhile. Returns from which channel on
+/// it is to be written, and up to which in parts of vectors.
+///
+/// # Safety
+/// As [`write_row`], and `before` must be the row before.
+#[inline(always)]
+pub(super) unsafe fn begin_row<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+    s: S,
+    work: &Work<A>,
+    before: Option<Before<S, F::Row<S>>>,
+    results: &Results<S, F::Row<S>>,
+    reading: *const X,
+    x: *const X,
+    y: *mut Y,
+) -> (usize, usize) {
+    match (work.around, before) {
+        (Some(around), Some(Before { results: before, left })) if left > 0 => {
+            if work.job.fetch {
+                work.ahead.fetch(s, reading.wrapping_sub(left));
+            }
+            // SAFETY: the rows follow each other without gaps; what was left begins where a block
+            // of the row before ended.
+            unsafe {
+                let (x, y) = (x.sub(left), y.sub(left));
+                write_seam::<S, F, X, Y>(s, around, [&before, results], left, x, y);
+            }
+            let written = UNROLL * S::LANES - left;
+            (written, written)
+        }
+        // SAFETY: the same contract.
+        _ => (0, head(s, work.job, y)),
+    }
+}
+
 /// What makes the results of a row.
+#[derive(Clone, Copy)]
 pub(super) struct Results<S: Simd, R> {
     pub(super) row: R,
     /// What they are multiplied with before they are stored, if they are quantised.
@@ -145,7 +198,7 @@ pub(super) fn head<S: Simd, Y>(s: S, job: &Job, y: *mut Y) -> usize {
 }
 
 /// Function, affine and store over a row at `x` and `y` from channel `i` on, up to `stop` in parts of
-/// vectors.
+/// vectors. Returns how many channels are left: if `leave`, the last ones, that are less than a block.
 ///
 /// # Safety
 /// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
@@ -155,9 +208,10 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
     results: &Results<S, impl Pointwise<S>>,
     work: &Work<impl Affine>,
     (mut i, mut stop): (usize, usize),
+    leave: bool,
     x: *const X,
     y: *mut Y,
-) {
+) -> usize {
     let (job, n) = (work.job, work.job.channels);
     let block = UNROLL * S::LANES;
     'parts: loop {
@@ -168,7 +222,7 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
             i += part.0;
         }
         if stop == n {
-            return;
+            return 0;
         }
         while n - i >= block {
             if job.fetch {
@@ -181,6 +235,9 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
                 continue 'parts;
             }
             i += block;
+        }
+        if leave {
+            return n - i;
         }
         stop = n;
     }
@@ -258,7 +315,7 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
 /// # Safety
 /// As that.
 #[inline(always)]
-unsafe fn try_store<S: Simd, Y: Output>(
+pub(super) unsafe fn try_store<S: Simd, Y: Output>(
     s: S,
     y: *mut Y,
     v: [S::F; 4],

@@ -1,8 +1,9 @@
 //! `sum = x + residual`, in f32 and rounded once.
 
-use super::cache::LINE;
+use super::ahead::Ahead;
 use super::dispatch::enter;
 use super::job::{Job, Places, Tensor};
+use super::pipeline::UNROLL;
 use super::simd::{Kernel, Simd, element::Storage};
 use crate::ElementType;
 use half::{bf16, f16};
@@ -50,14 +51,16 @@ unsafe fn add<X: Storage, R: Storage>(tensors: &Residual, job: &Job, row: usize)
         let x = tensors.x.places.at::<X>(row, channel);
         let residual = tensors.residual.at::<R>(row, channel);
         let sum = tensors.sum.places.at::<R>(row, channel);
-        // The next row, or what comes after some of it.
-        let ahead = if job.fetch { tensors.x.places.stride.min(FETCH / size_of::<X>()) } else { 0 };
-        enter(job.isa, Add { x, residual, sum, channels: job.channels, ahead });
+        let channels = job.channels;
+        // The function asks for the sums that come next, which may be the residual.
+        let [x_ahead, residual_ahead] = [job.fetch, job.fetch && !core::ptr::eq(residual, sum)];
+        let x_ahead = x_ahead.then(|| Ahead::straight::<X>(tensors.x.places.stride, channels));
+        let residual_ahead =
+            residual_ahead.then(|| Ahead::straight::<R>(tensors.residual.stride, channels));
+        let ahead = (x_ahead, residual_ahead);
+        enter(job.isa, Add { x, residual, sum, channels, ahead });
     }
 }
-
-/// How far ahead of itself a residual is fetched, at most, in bytes.
-const FETCH: usize = 16 << 10;
 
 /// Adds `channels` elements. `sum` may be `x` or `residual`.
 struct Add<X, R> {
@@ -65,8 +68,8 @@ struct Add<X, R> {
     residual: *const R,
     sum: *mut R,
     channels: usize,
-    /// Elements from what is added to what is fetched, or 0.
-    ahead: usize,
+    /// What is fetched of `x` and `residual` meanwhile, if they come from memory.
+    ahead: (Option<Ahead>, Option<Ahead>),
 }
 
 impl<X: Storage, R: Storage> Kernel for Add<X, R> {
@@ -75,20 +78,14 @@ impl<X: Storage, R: Storage> Kernel for Add<X, R> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, residual, sum, channels, ahead } = self;
-        let fetch_residual = !core::ptr::eq(residual, sum);
-        let block = 4 * S::LANES;
+        let block = UNROLL * S::LANES;
         let mut i = 0;
         while channels - i >= block {
-            if ahead > 0 {
-                let line = |p: *const u8, i: usize| s.prefetch(p.wrapping_add(i * LINE), false);
-                for j in 0..(block * size_of::<X>()).div_ceil(LINE) {
-                    line(x.wrapping_add(i + ahead).cast(), j);
-                }
-                if fetch_residual {
-                    for j in 0..(block * size_of::<R>()).div_ceil(LINE) {
-                        line(residual.wrapping_add(i + ahead).cast(), j);
-                    }
-                }
+            if let Some(ahead) = ahead.0 {
+                ahead.fetch(s, x.wrapping_add(i));
+            }
+            if let Some(ahead) = ahead.1 {
+                ahead.fetch(s, residual.wrapping_add(i));
             }
             // SAFETY: whoever makes an `Add` vouches for `channels` elements; a block follows `i`.
             unsafe {

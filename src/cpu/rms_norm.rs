@@ -21,6 +21,7 @@ pub(crate) struct Prepared {
 
 impl Function for RmsNorm {
     const READS_ROW: bool = true;
+    const BY_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Scale;
     type Reading<S: Simd> = RowSum<S, Squares>;

@@ -4,18 +4,18 @@ use super::cache::{LINE, cache_sizes};
 use super::dispatch;
 use super::fused::Fused;
 use super::job::Job;
+use super::seam::shares_blocks;
 use super::split::for_part;
 use crate::Norm;
 
 /// Whether the output of `job`, elements of `size` bytes, is better written past the caches: if the
-/// last of them does not hold both it and the input, and its rows begin at cache lines or are long.
-/// The lines at either end of a row are otherwise read from memory first, and the streamed stores
-/// wait for them.
+/// last of them does not hold both it and the input, and its rows begin at cache lines, share blocks
+/// or are long. The lines at either end of a row are otherwise read from memory first, and the
+/// streamed stores wait for them.
 ///
 /// `cargo bench --bench stream` on a Zen 4 with 32 MiB, rows of 768 channels in f32, plain time over
-/// streamed time: rows at cache lines, from 32 MiB on 1.3 to 1.6 (RMSNorm, LayerNorm), 1.0 to 1.1
-/// (DyISRU), 0.7 to 0.9 (DyT and Derf, bound by arithmetic); rows 16 bytes behind one, 0.7 to 1.0
-/// (RMSNorm, LayerNorm).
+/// streamed time, from 48 MiB on: 1.4 to 1.75 (RMSNorm, LayerNorm), 0.9 to 1.3 (DyT, DyISRU, Derf),
+/// whether rows begin at cache lines or 16 bytes behind.
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     if job.rows == 0 {
         // Its channels and its stride may be more than memory can hold.
@@ -24,7 +24,10 @@ pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     let row = job.channels * size;
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
-    is_large(job.rows * (row + job.channels * job.x_element.size())) && (aligned || row >= LONG_ROW)
+    is_large(job.rows * (row + job.channels * job.x_element.size()))
+        && (aligned
+            || row >= LONG_ROW
+            || (shares_blocks(&job) && !job.fused.is_some_and(Fused::has_output)))
 }
 
 /// Whether the input of `job` is better fetched ahead: if it comes from memory.

@@ -55,8 +55,8 @@ unsafe impl Simd for Avx2 {
             false => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
         };
         fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        fn first_n(a: __m256, n: usize) -> __m256 =
-            _mm256_and_ps(a, _mm256_castsi256_ps(mask(n)));
+        fn first_n(a: __m256, n: usize, rest: __m256) -> __m256 =
+            _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(mask(n)));
         fn reduce_add(a: __m256) -> f32 = {
             let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));

@@ -92,7 +92,8 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<8>(a);
         fn exp2(n: __m512) -> __m512 = _mm512_scalef_ps(_mm512_set1_ps(1.0), n);
         fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
-        fn first_n(a: __m512, n: usize) -> __m512 = _mm512_maskz_mov_ps(mask(n), a);
+        fn first_n(a: __m512, n: usize, rest: __m512) -> __m512 =
+            _mm512_mask_mov_ps(rest, mask(n), a);
         fn fence_streams() -> () = _mm_sfence();
         fn prefetch(p: *const u8, first_level: bool) -> () = match first_level {
             true => _mm_prefetch::<_MM_HINT_T0>(p.cast()),

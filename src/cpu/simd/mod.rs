@@ -109,8 +109,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn lookup(self, table: &[f32; 32], index: Self::I) -> Self::F;
     /// The sum of all lanes, in a fixed order.
     fn reduce_add(self, a: Self::F) -> f32;
-    /// `a` with every lane from `n` on replaced by +0.
-    fn first_n(self, a: Self::F, n: usize) -> Self::F;
+    /// The first `n <= LANES` lanes of `a`, and from there on those of `rest`.
+    fn first_n(self, a: Self::F, n: usize, rest: Self::F) -> Self::F;
 
     /// Asks for the cache line at `p`, which may be any address, to be read into the second level
     /// of the caches, or into the first.

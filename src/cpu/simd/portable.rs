@@ -112,10 +112,10 @@ unsafe impl Simd for Portable {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
     #[inline(always)]
-    fn first_n(self, a: f32x8, n: usize) -> f32x8 {
-        let mut v = a.to_array();
+    fn first_n(self, a: f32x8, n: usize, rest: f32x8) -> f32x8 {
+        let (a, mut v) = (a.to_array(), rest.to_array());
         for (i, lane) in v.iter_mut().enumerate() {
-            *lane = if i < n { *lane } else { 0.0 };
+            *lane = if i < n { a[i] } else { *lane };
         }
         f32x8::new(v)
     }
