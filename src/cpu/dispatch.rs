@@ -135,10 +135,22 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        let run = Run::<F, A, X, Y>::new(function, affine, job);
-        // The conversion is all that AVX512-BF16 brings: others are not compiled for it.
-        if Y::IS_BF16 { enter(job.isa, run) } else { enter_without_bf16(job.isa, run) }
+        if job.stream && job.isa != Isa::Portable {
+            enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
+        } else {
+            enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, false>::new(function, affine, job));
+        }
     }
+}
+
+/// Runs `kernel`, which stores elements of type `Y`, compiled for `isa`. AVX512-BF16 brings nothing but a
+/// conversion: kernels that do not use it are not compiled for it.
+///
+/// # Safety
+/// The processor must have `isa`.
+unsafe fn enter_for<Y: Output, K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    // SAFETY: the same contract.
+    unsafe { if Y::IS_BF16 { enter(isa, kernel) } else { enter_without_bf16(isa, kernel) } }
 }
 
 /// As [`enter`], for kernels to which AVX512-BF16 makes no difference.

@@ -4,9 +4,8 @@
 use super::affine::Affine;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
-use super::pipeline::{
-    Before, Results, UNROLL, Work, begin_row, factor, write_row, write_whole_block,
-};
+use super::pipeline::{Results, UNROLL, Work, factor, write_row, write_whole_block};
+use super::seam::{Before, begin_row};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -40,14 +39,20 @@ pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
 /// # Safety
 /// As that.
 #[inline(always)]
-pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+pub(super) unsafe fn run_leading<S, F, A, X, Y, const STREAM: bool>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A>,
+    work: &Work<A, STREAM>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
-) {
+) where
+    S: Simd,
+    F: Function,
+    A: Affine,
+    X: Storage,
+    Y: Output,
+{
     let job = work.job;
     let begun =
         |i: usize| Begun::new(rows.start + i, x.wrapping_add(i * job.x.stride), job.channels);
@@ -61,17 +66,26 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
-            let (mut written, mut stop) =
-                begin_row::<S, F, A, X, Y>(s, work, before, &results, ahead.x, from, to);
+            let (mut written, mut stop) = begin_row::<S, F, A, X, Y, STREAM>(
+                s,
+                work,
+                before.take(),
+                &results,
+                ahead.x,
+                from,
+                to,
+            );
             let leads = i + LEAD < count;
             if leads && written == stop {
                 (ahead.read, written) =
                     write_and_read(s, &results, work, written, (from, to), ahead.x, &mut reading);
                 stop = written;
             }
-            let leave = work.around.is_some() && i + 1 < count;
+            let leave = STREAM && work.around.is_some() && i + 1 < count;
             let left = write_row(s, &results, work, (written, stop), leave, from, to);
-            before = Some(Before { results, left });
+            if leave {
+                before = Some(Before { results, left });
+            }
             this = next;
             if leads {
                 next = F::row(prepared, s, reading, ahead);
@@ -87,15 +101,21 @@ pub(super) unsafe fn run_leading<S: Simd, F: Function, A: Affine, X: Storage, Y:
 /// # Safety
 /// The addresses must be places of rows of the job, and `y + i` be aligned if it is streamed.
 #[inline(always)]
-unsafe fn write_and_read<S: Simd, G: Reading<S>, X: Storage, Y: Output>(
+unsafe fn write_and_read<S, G, X, Y, const STREAM: bool>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine>,
+    work: &Work<impl Affine, STREAM>,
     mut i: usize,
     (x, y): (*const X, *mut Y),
     ahead: *const X,
     reading: &mut G,
-) -> (usize, usize) {
+) -> (usize, usize)
+where
+    S: Simd,
+    G: Reading<S>,
+    X: Storage,
+    Y: Output,
+{
     let job = work.job;
     let mut read = 0;
     // Blocks of what is read are as many of what is written.
@@ -111,7 +131,7 @@ unsafe fn write_and_read<S: Simd, G: Reading<S>, X: Storage, Y: Output>(
             }
             // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
             // cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, job.stream, i, x, y) } {
+            if !unsafe { write_whole_block(s, results, work.affine, STREAM, i, x, y) } {
                 return (read, i);
             }
             i += UNROLL * S::LANES;

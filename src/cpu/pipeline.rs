@@ -3,11 +3,10 @@
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
 use super::ahead::Ahead;
-use super::cache::LINE;
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
 use super::lead::{LEAD, can_lead, lead_pays, run_leading};
-use super::seam::{Around, shares_blocks, write_seam};
+use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
     Kernel, Simd,
     element::{Output, Storage},
@@ -18,15 +17,16 @@ use core::ops::Range;
 /// Vectors in flight in the write pass.
 pub(super) const UNROLL: usize = 4;
 
-/// A job with its function and types, ready to be entered with an instruction set.
-pub(crate) struct Run<'a, F, A, X, Y> {
+/// A job with its function and types, ready to be entered with an instruction set. `STREAM`: the output
+/// is written past the caches; that is compiled by itself, since short rows would notice what it needs.
+pub(crate) struct Run<'a, F, A, X, Y, const STREAM: bool> {
     function: F,
     affine: A,
     job: &'a Job<'a>,
     types: PhantomData<(X, Y)>,
 }
 
-impl<'a, F: Function, A: Affine, X, Y> Run<'a, F, A, X, Y> {
+impl<'a, F: Function, A: Affine, X, Y, const STREAM: bool> Run<'a, F, A, X, Y, STREAM> {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its.
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
@@ -34,11 +34,16 @@ impl<'a, F: Function, A: Affine, X, Y> Run<'a, F, A, X, Y> {
     }
 }
 
-impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, Y> {
+impl<F: Function, A: Affine, X: Storage, Y: Output, const STREAM: bool> Kernel
+    for Run<'_, F, A, X, Y, STREAM>
+{
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if STREAM && !S::STREAMS {
+            unreachable!("what has no such stores is not entered for them");
+        }
         let function = self.function;
         // A copy of its own: stores to the output might change the caller's, for all that the
         // compiler knows, and it would read every field again after each.
@@ -48,13 +53,10 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
         let lead = can_lead::<S, F, A>() && lead_pays::<S, F, X>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
         let mut arounds = [Around::new(), Around::new()];
-        let around = if job.stream && job.rows > 1 && shares_blocks(job) {
-            // SAFETY: `new`'s caller vouches for the operands; there are enough channels.
-            Some(unsafe { self.affine.around::<S>(job.channels, &mut arounds) })
-        } else {
-            None
-        };
-        let work = Work { job, affine: self.affine, around, ahead };
+        // SAFETY: `new`'s caller vouches for the operands, and for channels enough.
+        let around = (STREAM && shares_blocks(job) && has_seams::<S, Y>(job))
+            .then(|| unsafe { self.affine.around::<S>(job.channels, &mut arounds) });
+        let work = Work::<A, STREAM> { job, affine: self.affine, around, ahead };
         let mut row = 0;
         while row < job.rows {
             // As many as are a stride apart in both.
@@ -66,9 +68,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
             // SAFETY: `new`'s caller vouches for the rows.
             unsafe {
                 if can_lead::<S, F, A>() && lead && rows.len() > LEAD {
-                    run_leading::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
+                    run_leading::<S, F, A, X, Y, STREAM>(s, prepared, &work, rows, x, y);
                 } else {
-                    run_rows::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
+                    run_rows::<S, F, A, X, Y, STREAM>(s, prepared, &work, rows, x, y);
                 }
             }
         }
@@ -76,7 +78,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output> Kernel for Run<'_, F, A, X, 
 }
 
 /// What the rows of a job share.
-pub(super) struct Work<'a, A> {
+pub(super) struct Work<'a, A, const STREAM: bool> {
     pub(super) job: &'a Job<'a>,
     pub(super) affine: A,
     /// The same around the ends of rows, if rows share blocks.
@@ -90,14 +92,20 @@ pub(super) struct Work<'a, A> {
 /// # Safety
 /// The job must keep [`Job`]'s promises, for elements of type `X` and `Y`.
 #[inline(always)]
-pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
+unsafe fn run_rows<S, F, A, X, Y, const STREAM: bool>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A>,
+    work: &Work<A, STREAM>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
-) {
+) where
+    S: Simd,
+    F: Function,
+    A: Affine,
+    X: Storage,
+    Y: Output,
+{
     let job = work.job;
     let mut before = None;
     for i in 0..rows.len() {
@@ -108,52 +116,14 @@ pub(super) unsafe fn run_rows<S: Simd, F: Function, A: Affine, X: Storage, Y: Ou
             let row = F::row(prepared, s, F::begin(s), begun);
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
-            let from = begin_row::<S, F, A, X, Y>(s, work, before, &results, x, x, y);
-            let leave = work.around.is_some() && i + 1 < rows.len();
+            let from =
+                begin_row::<S, F, A, X, Y, STREAM>(s, work, before.take(), &results, x, x, y);
+            let leave = STREAM && work.around.is_some() && i + 1 < rows.len();
             let left = write_row(s, &results, work, from, leave, x, y);
-            before = Some(Before { results, left });
-        }
-    }
-}
-
-/// A row that has been written, but for its last channels.
-pub(super) struct Before<S: Simd, R> {
-    pub(super) results: Results<S, R>,
-    pub(super) left: usize,
-}
-
-/// Writes the begin of a row, together with what is left of the row before; `reading` is the row that is
-/// read meanwhile. Returns from which channel on
-/// it is to be written, and up to which in parts of vectors.
-///
-/// # Safety
-/// As [`write_row`], and `before` must be the row before.
-#[inline(always)]
-pub(super) unsafe fn begin_row<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(
-    s: S,
-    work: &Work<A>,
-    before: Option<Before<S, F::Row<S>>>,
-    results: &Results<S, F::Row<S>>,
-    reading: *const X,
-    x: *const X,
-    y: *mut Y,
-) -> (usize, usize) {
-    match (work.around, before) {
-        (Some(around), Some(Before { results: before, left })) if left > 0 => {
-            if work.job.fetch {
-                work.ahead.fetch(s, reading.wrapping_sub(left));
+            if leave {
+                before = Some(Before { results, left });
             }
-            // SAFETY: the rows follow each other without gaps; what was left begins where a block
-            // of the row before ended.
-            unsafe {
-                let (x, y) = (x.sub(left), y.sub(left));
-                write_seam::<S, F, X, Y>(s, around, [&before, results], left, x, y);
-            }
-            let written = UNROLL * S::LANES - left;
-            (written, written)
         }
-        // SAFETY: the same contract.
-        _ => (0, head(s, work.job, y)),
     }
 }
 
@@ -183,30 +153,16 @@ pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -
     s.splat(1.0 / scale)
 }
 
-/// Channels up to which a row at `y` is written in parts of vectors, since streamed stores need aligned
-/// addresses.
-#[inline(always)]
-pub(super) fn head<S: Simd, Y>(s: S, job: &Job, y: *mut Y) -> usize {
-    if !job.stream {
-        return 0;
-    }
-    // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
-    // hold up the streamed ones behind them until the line has come from memory, so it is
-    // asked for a row ahead. If it begins with a line, it is the page that counts.
-    s.prefetch_write(y.wrapping_add(job.y.stride).cast());
-    y.align_offset(LINE).min(job.channels)
-}
-
 /// Function, affine and store over a row at `x` and `y` from channel `i` on, up to `stop` in parts of
 /// vectors. Returns how many channels are left: if `leave`, the last ones, that are less than a block.
 ///
 /// # Safety
 /// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
 #[inline(always)]
-pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
+pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const STREAM: bool>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine>,
+    work: &Work<impl Affine, STREAM>,
     (mut i, mut stop): (usize, usize),
     leave: bool,
     x: *const X,
@@ -230,7 +186,7 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output>(
             }
             // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
             // multiples of a cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, job.stream, i, x, y) } {
+            if !unsafe { write_whole_block(s, results, work.affine, STREAM, i, x, y) } {
                 stop = i + block;
                 continue 'parts;
             }

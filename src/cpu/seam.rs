@@ -1,4 +1,4 @@
-//! Blocks of a streamed output that two rows share.
+//! How streamed rows begin, and blocks of the output that two of them share.
 //!
 //! Streamed stores write whole lines of the caches. Where rows follow each other without gaps, but do not
 //! begin where lines do, the output is gone through as one run of blocks: what is left of a row is written
@@ -7,9 +7,10 @@
 
 use super::access::{Access, Whole};
 use super::affine::Affine;
+use super::cache::LINE;
 use super::function::{Function, Pointwise};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, try_store};
+use super::pipeline::{Results, UNROLL, Work, try_store};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -24,7 +25,14 @@ const MOST: usize = UNROLL * 16;
 /// at once, and a block is shared by no more than two rows.
 #[inline(always)]
 pub(crate) fn shares_blocks(job: &Job) -> bool {
-    job.is_dense() && job.channels >= MOST
+    job.is_dense() && job.channels >= MOST && job.rows > 1
+}
+
+/// Whether blocks of a job that shares them are shared: unless each row begins with one.
+#[inline(always)]
+pub(super) fn has_seams<S: Simd, Y>(job: &Job) -> bool {
+    let blocks = job.channels.is_multiple_of(UNROLL * S::LANES);
+    !(blocks && job.y.data.cast::<Y>().addr().get().is_multiple_of(LINE))
 }
 
 /// The last channels of an operand, a block of them, and behind them its first.
@@ -59,6 +67,66 @@ impl Around {
         }
         to
     }
+}
+
+/// A row that has been written, but for its last channels.
+pub(super) struct Before<S: Simd, R> {
+    pub(super) results: Results<S, R>,
+    pub(super) left: usize,
+}
+
+/// Writes the begin of a row, together with what is left of the row before; `reading` is the row that is
+/// read meanwhile. Returns from which channel on it is to be written, and up to which in parts of vectors.
+///
+/// # Safety
+/// They must be places of rows of the job, and `before` the row before.
+#[inline(always)]
+pub(super) unsafe fn begin_row<S, F, A, X, Y, const STREAM: bool>(
+    s: S,
+    work: &Work<A, STREAM>,
+    before: Option<Before<S, F::Row<S>>>,
+    results: &Results<S, F::Row<S>>,
+    reading: *const X,
+    x: *const X,
+    y: *mut Y,
+) -> (usize, usize)
+where
+    S: Simd,
+    F: Function,
+    A: Affine,
+    X: Storage,
+    Y: Output,
+{
+    if !STREAM {
+        return (0, 0);
+    }
+    match (work.around, before) {
+        (Some(around), Some(Before { results: before, left })) if left > 0 => {
+            if work.job.fetch {
+                work.ahead.fetch(s, reading.wrapping_sub(left));
+            }
+            // SAFETY: the rows follow each other without gaps; what was left begins where a block
+            // of the row before ended.
+            unsafe {
+                let (x, y) = (x.sub(left), y.sub(left));
+                write_seam::<S, F, X, Y>(s, around, [&before, results], left, x, y);
+            }
+            let written = UNROLL * S::LANES - left;
+            (written, written)
+        }
+        _ => (0, head(s, work.job, y)),
+    }
+}
+
+/// Channels up to which a row at `y` is written in parts of vectors, since streamed stores need aligned
+/// addresses.
+#[inline(always)]
+fn head<S: Simd, Y>(s: S, job: &Job, y: *mut Y) -> usize {
+    // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
+    // hold up the streamed ones behind them until the line has come from memory, so it is
+    // asked for a row ahead. If it begins with a line, it is the page that counts.
+    s.prefetch_write(y.wrapping_add(job.y.stride).cast());
+    y.align_offset(LINE).min(job.channels)
 }
 
 /// Writes the block that begins with the last `left` channels of one row and ends with the first ones of
