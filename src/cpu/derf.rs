@@ -18,6 +18,7 @@ impl Function for Derf {
     const BY_ROW: bool = false;
     type Prepared<S: Simd> = Erf<S>;
     type Row<S: Simd> = Erf<S>;
+    type Found = ();
     type Reading<S: Simd> = ();
 
     #[inline(always)]
@@ -29,7 +30,10 @@ impl Function for Derf {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Erf<S>, _: S, (): (), _: Begun<X>) -> Erf<S> {
+    unsafe fn find<S: Simd, X: Storage>(_: Erf<S>, _: S, (): (), _: Begun<X>) {}
+
+    #[inline(always)]
+    fn row<S: Simd>(prepared: Erf<S>, _: S, (): ()) -> Erf<S> {
         prepared
     }
 }

@@ -135,7 +135,7 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        if job.stream && job.isa != Isa::Portable {
+        if (job.stream || job.fetch) && job.isa != Isa::Portable {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, false>::new(function, affine, job));

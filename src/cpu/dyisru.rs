@@ -17,6 +17,7 @@ impl Function for DyIsru {
     const BY_ROW: bool = false;
     type Prepared<S: Simd> = Isru<S>;
     type Row<S: Simd> = Isru<S>;
+    type Found = ();
     type Reading<S: Simd> = ();
 
     #[inline(always)]
@@ -28,7 +29,10 @@ impl Function for DyIsru {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Isru<S>, _: S, (): (), _: Begun<X>) -> Isru<S> {
+    unsafe fn find<S: Simd, X: Storage>(_: Isru<S>, _: S, (): (), _: Begun<X>) {}
+
+    #[inline(always)]
+    fn row<S: Simd>(prepared: Isru<S>, _: S, (): ()) -> Isru<S> {
         prepared
     }
 }

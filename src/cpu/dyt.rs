@@ -17,6 +17,7 @@ impl Function for DyT {
     const BY_ROW: bool = false;
     type Prepared<S: Simd> = Tanh<S>;
     type Row<S: Simd> = Tanh<S>;
+    type Found = ();
     type Reading<S: Simd> = ();
 
     #[inline(always)]
@@ -28,7 +29,10 @@ impl Function for DyT {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(prepared: Tanh<S>, _: S, (): (), _: Begun<X>) -> Tanh<S> {
+    unsafe fn find<S: Simd, X: Storage>(_: Tanh<S>, _: S, (): (), _: Begun<X>) {}
+
+    #[inline(always)]
+    fn row<S: Simd>(prepared: Tanh<S>, _: S, (): ()) -> Tanh<S> {
         prepared
     }
 }

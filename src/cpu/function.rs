@@ -16,6 +16,8 @@ pub(crate) trait Function: Copy {
     type Prepared<S: Simd>: Copy;
     /// What is gathered while a row is read.
     type Reading<S: Simd>: Reading<S>;
+    /// What a row is found to be.
+    type Found: Copy;
     /// What is applied to the elements of one row.
     type Row<S: Simd>: Pointwise<S>;
 
@@ -25,16 +27,19 @@ pub(crate) trait Function: Copy {
     /// What is gathered before anything has been read.
     fn begin<S: Simd>(s: S) -> Self::Reading<S>;
 
-    /// Reads what is left of a row, and says what is applied to it.
+    /// Reads what is left of a row, and says what it is found to be.
     ///
     /// # Safety
     /// The row must be valid for reads, and `reading` be of its first channels.
-    unsafe fn row<S: Simd, X: Storage>(
+    unsafe fn find<S: Simd, X: Storage>(
         prepared: Self::Prepared<S>,
         s: S,
         reading: Self::Reading<S>,
         begun: Begun<X>,
-    ) -> Self::Row<S>;
+    ) -> Self::Found;
+
+    /// What is applied to the elements of a row that was found to be this.
+    fn row<S: Simd>(prepared: Self::Prepared<S>, s: S, found: Self::Found) -> Self::Row<S>;
 }
 
 /// A row of which the first channels have been read.
@@ -57,48 +62,38 @@ impl<X> Begun<X> {
 
 /// What is gathered from a row, block by block from its first channel on.
 pub(crate) trait Reading<S: Simd>: Copy {
-    /// Elements of a block: as many as four vectors, or a multiple of that.
-    fn block<X: Storage>() -> usize;
+    /// Parts of a block, each of four vectors.
+    fn parts<X: Storage>() -> usize;
+    /// Elements of a block.
+    #[inline(always)]
+    fn block<X: Storage>() -> usize {
+        4 * S::LANES * Self::parts::<X>()
+    }
     /// Channels of the longest row of which `add` may read all blocks.
     fn longest<X: Storage>() -> usize;
-    /// Reads a block at `x`.
+    /// Reads part `part` of a block at `x`. All must be read, in any order.
     ///
     /// # Safety
     /// It must be valid for reads.
-    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X);
+    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X, part: usize);
 }
 
 /// Nothing is gathered.
 impl<S: Simd> Reading<S> for () {
     #[inline(always)]
-    fn block<X: Storage>() -> usize {
-        4 * S::LANES
+    fn parts<X: Storage>() -> usize {
+        1
     }
     #[inline(always)]
     fn longest<X: Storage>() -> usize {
         usize::MAX
     }
     #[inline(always)]
-    unsafe fn add<X: Storage>(&mut self, _: S, _: *const X) {}
+    unsafe fn add<X: Storage>(&mut self, _: S, _: *const X, _: usize) {}
 }
 
-/// A function that reads the row.
-pub(crate) trait RowFunction: Function {
-    /// Reads what is left of a row, and says what it is found to be.
-    ///
-    /// # Safety
-    /// As [`Function::row`].
-    unsafe fn statistics<S: Simd, X: Storage>(
-        prepared: Self::Prepared<S>,
-        s: S,
-        reading: Self::Reading<S>,
-        begun: Begun<X>,
-    ) -> RowStatistics;
-
-    /// What is applied to the elements of a row of which this is known.
-    fn known<S: Simd>(prepared: Self::Prepared<S>, s: S, statistics: RowStatistics)
-    -> Self::Row<S>;
-}
+/// A function that reads the row for its statistics.
+pub(crate) trait RowFunction: Function<Found = RowStatistics> {}
 
 /// A function of each element by itself.
 pub(crate) trait Pointwise<S: Simd>: Copy {

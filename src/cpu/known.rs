@@ -26,6 +26,7 @@ impl<F: RowFunction> Function for Known<F> {
     const BY_ROW: bool = true;
     type Prepared<S: Simd> = (F::Prepared<S>, NonNull<RowStatistics>);
     type Row<S: Simd> = F::Row<S>;
+    type Found = RowStatistics;
     type Reading<S: Simd> = ();
 
     #[inline(always)]
@@ -37,13 +38,18 @@ impl<F: RowFunction> Function for Known<F> {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        (prepared, statistics): Self::Prepared<S>,
-        s: S,
+    unsafe fn find<S: Simd, X: Storage>(
+        (_, statistics): Self::Prepared<S>,
+        _: S,
         (): (),
         begun: Begun<X>,
-    ) -> F::Row<S> {
+    ) -> RowStatistics {
         // SAFETY: `new`'s caller vouches for one for each row.
-        F::known(prepared, s, unsafe { statistics.add(begun.index).read() })
+        unsafe { statistics.add(begun.index).read() }
+    }
+
+    #[inline(always)]
+    fn row<S: Simd>((prepared, _): Self::Prepared<S>, s: S, found: RowStatistics) -> F::Row<S> {
+        F::row(prepared, s, found)
     }
 }

@@ -39,6 +39,7 @@ impl Function for LayerNorm {
     const BY_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Standardise;
+    type Found = RowStatistics;
     type Reading<S: Simd> = RowSum<S, Plain>;
 
     #[inline(always)]
@@ -52,22 +53,9 @@ impl Function for LayerNorm {
         RowSum::new(s, Plain)
     }
 
-    #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        prepared: Prepared,
-        s: S,
-        sums: RowSum<S, Plain>,
-        begun: Begun<X>,
-    ) -> Standardise {
-        // SAFETY: the same contract.
-        Self::known(prepared, s, unsafe { Self::statistics(prepared, s, sums, begun) })
-    }
-}
-
-impl RowFunction for LayerNorm {
     /// The mean, `shift + rest`, is never formed, so that none of its digits is lost.
     #[inline(always)]
-    unsafe fn statistics<S: Simd, X: Storage>(
+    unsafe fn find<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
         sums: RowSum<S, Plain>,
@@ -96,7 +84,7 @@ impl RowFunction for LayerNorm {
     }
 
     #[inline(always)]
-    fn known<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Standardise {
+    fn row<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Standardise {
         let RowStatistics { count, mean: shift, mean_low: rest, m2: deviation } = statistics;
         let rstd = (count / (deviation + count * prepared.eps)).sqrt();
         Standardise {
@@ -108,6 +96,8 @@ impl RowFunction for LayerNorm {
         }
     }
 }
+
+impl RowFunction for LayerNorm {}
 
 /// Passes over a row, at most: the second finds the mean to 20 digits below the mean itself, the
 /// third to as many below the deviation.

@@ -12,11 +12,14 @@ use super::simd::{
 };
 use core::ops::Range;
 
-/// Rows from the one that is written to the one that is read meanwhile. What follows a sum (its
-/// horizontal end, a division, a root) has the time of a row then.
-pub(super) const LEAD: usize = 2;
-/// What the rows and the weight may take of the first level of the caches, in bytes: of 32 KiB or more.
-const SPACE: usize = 20 << 10;
+/// Rows from the one that is written to the one that is read meanwhile. Between them lie one of which all
+/// is known, and one that has been found to be something, of which it still has to be made what is
+/// applied to it: a sum's horizontal end has the time of a row then, and so have the division and the
+/// root that follow it.
+pub(super) const LEAD: usize = 3;
+/// What the rows that have been read and the weight may take of the first level of the caches, in bytes: of
+/// 32 KiB or more, through which the output goes, too. More of it is left for elements of four bytes.
+const SPACE: [usize; 2] = [24 << 10, 18 << 10];
 
 /// Whether it is compiled: for what most calls come down to, and where there are registers for two loops
 /// at once.
@@ -29,7 +32,7 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
 /// arithmetic, and taking turns was faster.
 pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
     let space = job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>());
-    space <= SPACE
+    space <= SPACE[usize::from(size_of::<X>() > 2)]
         && job.channels <= F::Reading::<S>::longest::<X>()
         && !(job.fetch && size_of::<X>() > 2)
 }
@@ -39,10 +42,10 @@ pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
 /// # Safety
 /// As that.
 #[inline(always)]
-pub(super) unsafe fn run_leading<S, F, A, X, Y, const STREAM: bool>(
+pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A, STREAM>,
+    work: &Work<A, MEMORY>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
@@ -59,14 +62,20 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const STREAM: bool>(
     let count = rows.len();
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {
-        let mut this = F::row(prepared, s, F::begin(s), begun(0));
-        let mut next = F::row(prepared, s, F::begin(s), begun(1));
+        let mut found = F::find(prepared, s, F::begin(s), begun(0));
+        let mut next = F::row(prepared, s, found);
+        let mut this = next;
+        for i in 1..LEAD {
+            this = next;
+            next = F::row(prepared, s, found);
+            found = F::find(prepared, s, F::begin(s), begun(i));
+        }
         let mut before = None;
         for i in 0..count {
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
-            let (mut written, mut stop) = begin_row::<S, F, A, X, Y, STREAM>(
+            let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(
                 s,
                 work,
                 before.take(),
@@ -81,14 +90,16 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const STREAM: bool>(
                     write_and_read(s, &results, work, written, (from, to), ahead.x, &mut reading);
                 stop = written;
             }
-            let leave = STREAM && work.around.is_some() && i + 1 < count;
+            let leave = MEMORY && work.around.is_some() && i + 1 < count;
             let left = write_row(s, &results, work, (written, stop), leave, from, to);
             if leave {
                 before = Some(Before { results, left });
             }
+            // Of two different rows, so that the processor does one beside the other.
             this = next;
+            next = F::row(prepared, s, found);
             if leads {
-                next = F::row(prepared, s, reading, ahead);
+                found = F::find(prepared, s, reading, ahead);
             }
         }
     }
@@ -101,10 +112,10 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const STREAM: bool>(
 /// # Safety
 /// The addresses must be places of rows of the job, and `y + i` be aligned if it is streamed.
 #[inline(always)]
-unsafe fn write_and_read<S, G, X, Y, const STREAM: bool>(
+unsafe fn write_and_read<S, G, X, Y, const MEMORY: bool>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine, STREAM>,
+    work: &Work<impl Affine, MEMORY>,
     mut i: usize,
     (x, y): (*const X, *mut Y),
     ahead: *const X,
@@ -120,22 +131,26 @@ where
     let mut read = 0;
     // Blocks of what is read are as many of what is written.
     while job.channels - i >= G::block::<X>() {
-        // Before what is stored: addresses of one place in different pages are taken for the same,
-        // and a load would wait for the store.
-        // SAFETY: no more has been read than written, and so a block is left.
-        unsafe { reading.add(s, ahead.add(read)) };
-        read += G::block::<X>();
-        for _ in 0..G::block::<X>() / (UNROLL * S::LANES) {
-            if job.fetch {
+        for part in 0..G::parts::<X>() {
+            // Before what is stored: addresses of one place in different pages are taken for the same,
+            // and a load would wait for the store.
+            // SAFETY: no more has been read than written, and so a block is left.
+            unsafe { reading.add(s, ahead.add(read), part) };
+            if work.fetches() {
                 work.ahead.fetch(s, ahead.wrapping_add(i));
             }
             // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
             // cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, STREAM, i, x, y) } {
-                return (read, i);
+            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
+                for part in part + 1..G::parts::<X>() {
+                    // SAFETY: as above.
+                    unsafe { reading.add(s, ahead.add(read), part) };
+                }
+                return (read + G::block::<X>(), i);
             }
             i += UNROLL * S::LANES;
         }
+        read += G::block::<X>();
     }
     (read, i)
 }

@@ -17,16 +17,17 @@ use core::ops::Range;
 /// Vectors in flight in the write pass.
 pub(super) const UNROLL: usize = 4;
 
-/// A job with its function and types, ready to be entered with an instruction set. `STREAM`: the output
-/// is written past the caches; that is compiled by itself, since short rows would notice what it needs.
-pub(crate) struct Run<'a, F, A, X, Y, const STREAM: bool> {
+/// A job with its function and types, ready to be entered with an instruction set. `MEMORY`: the input
+/// is fetched ahead, or the output written past the caches; that is compiled by itself, since short rows
+/// in the caches would notice what it needs.
+pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
     function: F,
     affine: A,
     job: &'a Job<'a>,
     types: PhantomData<(X, Y)>,
 }
 
-impl<'a, F: Function, A: Affine, X, Y, const STREAM: bool> Run<'a, F, A, X, Y, STREAM> {
+impl<'a, F: Function, A: Affine, X, Y, const MEMORY: bool> Run<'a, F, A, X, Y, MEMORY> {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its.
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
@@ -34,15 +35,15 @@ impl<'a, F: Function, A: Affine, X, Y, const STREAM: bool> Run<'a, F, A, X, Y, S
     }
 }
 
-impl<F: Function, A: Affine, X: Storage, Y: Output, const STREAM: bool> Kernel
-    for Run<'_, F, A, X, Y, STREAM>
+impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
+    for Run<'_, F, A, X, Y, MEMORY>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if STREAM && !S::STREAMS {
-            unreachable!("what has no such stores is not entered for them");
+        if MEMORY && !S::FOR_MEMORY {
+            unreachable!("not entered for what has no instructions for it");
         }
         let function = self.function;
         // A copy of its own: stores to the output might change the caller's, for all that the
@@ -54,9 +55,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const STREAM: bool> Kernel
         let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
         let mut arounds = [Around::new(), Around::new()];
         // SAFETY: `new`'s caller vouches for the operands, and for channels enough.
-        let around = (STREAM && shares_blocks(job) && has_seams::<S, Y>(job))
+        let around = (MEMORY && job.stream && shares_blocks(job) && has_seams::<S, Y>(job))
             .then(|| unsafe { self.affine.around::<S>(job.channels, &mut arounds) });
-        let work = Work::<A, STREAM> { job, affine: self.affine, around, ahead };
+        let work = Work::<A, MEMORY> { job, affine: self.affine, around, ahead };
         let mut row = 0;
         while row < job.rows {
             // As many as are a stride apart in both.
@@ -68,9 +69,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const STREAM: bool> Kernel
             // SAFETY: `new`'s caller vouches for the rows.
             unsafe {
                 if can_lead::<S, F, A>() && lead && rows.len() > LEAD {
-                    run_leading::<S, F, A, X, Y, STREAM>(s, prepared, &work, rows, x, y);
+                    run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                 } else {
-                    run_rows::<S, F, A, X, Y, STREAM>(s, prepared, &work, rows, x, y);
+                    run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                 }
             }
         }
@@ -78,12 +79,26 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const STREAM: bool> Kernel
 }
 
 /// What the rows of a job share.
-pub(super) struct Work<'a, A, const STREAM: bool> {
+pub(super) struct Work<'a, A, const MEMORY: bool> {
     pub(super) job: &'a Job<'a>,
     pub(super) affine: A,
     /// The same around the ends of rows, if rows share blocks.
     pub(super) around: Option<A>,
     pub(super) ahead: Ahead,
+}
+
+impl<A, const MEMORY: bool> Work<'_, A, MEMORY> {
+    /// Whether the output is written past the caches.
+    #[inline(always)]
+    pub(super) fn streams(&self) -> bool {
+        MEMORY && self.job.stream
+    }
+
+    /// Whether the input is fetched ahead.
+    #[inline(always)]
+    pub(super) fn fetches(&self) -> bool {
+        MEMORY && self.job.fetch
+    }
 }
 
 /// Does the rows `rows` of a job, which begin at `x` and `y` and are a stride apart, one after the
@@ -92,10 +107,10 @@ pub(super) struct Work<'a, A, const STREAM: bool> {
 /// # Safety
 /// The job must keep [`Job`]'s promises, for elements of type `X` and `Y`.
 #[inline(always)]
-unsafe fn run_rows<S, F, A, X, Y, const STREAM: bool>(
+unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A, STREAM>,
+    work: &Work<A, MEMORY>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
@@ -113,12 +128,12 @@ unsafe fn run_rows<S, F, A, X, Y, const STREAM: bool>(
         let begun = Begun::new(index, x, job.channels);
         // SAFETY: the caller vouches for the rows.
         unsafe {
-            let row = F::row(prepared, s, F::begin(s), begun);
+            let row = F::row(prepared, s, F::find(prepared, s, F::begin(s), begun));
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
             let from =
-                begin_row::<S, F, A, X, Y, STREAM>(s, work, before.take(), &results, x, x, y);
-            let leave = STREAM && work.around.is_some() && i + 1 < rows.len();
+                begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, x, y);
+            let leave = MEMORY && work.around.is_some() && i + 1 < rows.len();
             let left = write_row(s, &results, work, from, leave, x, y);
             if leave {
                 before = Some(Before { results, left });
@@ -159,16 +174,16 @@ pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -
 /// # Safety
 /// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
 #[inline(always)]
-pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const STREAM: bool>(
+pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const MEMORY: bool>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine, STREAM>,
+    work: &Work<impl Affine, MEMORY>,
     (mut i, mut stop): (usize, usize),
     leave: bool,
     x: *const X,
     y: *mut Y,
 ) -> usize {
-    let (job, n) = (work.job, work.job.channels);
+    let n = work.job.channels;
     let block = UNROLL * S::LANES;
     'parts: loop {
         while i < stop {
@@ -181,12 +196,12 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const STREAM: boo
             return 0;
         }
         while n - i >= block {
-            if job.fetch {
+            if work.fetches() {
                 work.ahead.fetch(s, x.wrapping_add(i));
             }
             // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
             // multiples of a cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, STREAM, i, x, y) } {
+            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
                 stop = i + block;
                 continue 'parts;
             }

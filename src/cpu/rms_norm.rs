@@ -24,6 +24,7 @@ impl Function for RmsNorm {
     const BY_ROW: bool = true;
     type Prepared<S: Simd> = Prepared;
     type Row<S: Simd> = Scale;
+    type Found = RowStatistics;
     type Reading<S: Simd> = RowSum<S, Squares>;
 
     #[inline(always)]
@@ -37,20 +38,7 @@ impl Function for RmsNorm {
     }
 
     #[inline(always)]
-    unsafe fn row<S: Simd, X: Storage>(
-        prepared: Prepared,
-        s: S,
-        squares: RowSum<S, Squares>,
-        begun: Begun<X>,
-    ) -> Scale {
-        // SAFETY: the same contract.
-        Self::known(prepared, s, unsafe { Self::statistics(prepared, s, squares, begun) })
-    }
-}
-
-impl RowFunction for RmsNorm {
-    #[inline(always)]
-    unsafe fn statistics<S: Simd, X: Storage>(
+    unsafe fn find<S: Simd, X: Storage>(
         prepared: Prepared,
         s: S,
         squares: RowSum<S, Squares>,
@@ -63,11 +51,13 @@ impl RowFunction for RmsNorm {
 
     /// `1 / sqrt(m2 / count + eps)`, with one division instead of two.
     #[inline(always)]
-    fn known<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Scale {
+    fn row<S: Simd>(prepared: Prepared, _: S, statistics: RowStatistics) -> Scale {
         let RowStatistics { count, m2, .. } = statistics;
         Scale { rstd: (count / (m2 + count * prepared.eps)).sqrt() }
     }
 }
+
+impl RowFunction for RmsNorm {}
 
 /// The squares of the elements.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ pub(crate) trait Summand<S: Simd>: Copy {
     /// Adds sums to sums.
     fn merge(&self, s: S, a: Self::Sums, b: Self::Sums) -> Self::Sums;
 
-    /// Independent chains of additions, which hide the latency of one: a power of two from 2 to
+    /// Independent chains of additions, which hide the latency of one: a power of two from 4 to
     /// [`MOST_CHAINS`].
     #[inline(always)]
     fn chains<X: Storage>() -> usize {
@@ -83,8 +83,10 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
         while n - i >= Self::block::<X>() {
             let blocks = ((n - i) / Self::block::<X>()).min(CHAIN - added);
             for _ in 0..blocks {
-                // SAFETY: a block follows `i`.
-                unsafe { self.add(s, x.add(i)) };
+                for part in 0..Self::parts::<X>() {
+                    // SAFETY: a block follows `i`.
+                    unsafe { self.add(s, x.add(i), part) };
+                }
                 i += Self::block::<X>();
             }
             added += blocks;
@@ -129,8 +131,8 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
 
 impl<S: Simd, T: Summand<S>> Reading<S> for RowSum<S, T> {
     #[inline(always)]
-    fn block<X: Storage>() -> usize {
-        T::chains::<X>() * S::LANES
+    fn parts<X: Storage>() -> usize {
+        T::chains::<X>() / 4
     }
 
     #[inline(always)]
@@ -140,9 +142,9 @@ impl<S: Simd, T: Summand<S>> Reading<S> for RowSum<S, T> {
     }
 
     #[inline(always)]
-    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X) {
+    unsafe fn add<X: Storage>(&mut self, s: S, x: *const X, part: usize) {
         let (summand, sums) = (self.summand, &mut self.sums);
-        for j in 0..T::chains::<X>() / 2 {
+        for j in 2 * part..2 * part + 2 {
             // SAFETY: the caller vouches for them.
             let [a, b] = unsafe { X::load_x2_unordered(s, x.add(j * 2 * S::LANES)) };
             sums[2 * j] = summand.add(s, sums[2 * j], a);

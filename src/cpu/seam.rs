@@ -81,9 +81,9 @@ pub(super) struct Before<S: Simd, R> {
 /// # Safety
 /// They must be places of rows of the job, and `before` the row before.
 #[inline(always)]
-pub(super) unsafe fn begin_row<S, F, A, X, Y, const STREAM: bool>(
+pub(super) unsafe fn begin_row<S, F, A, X, Y, const MEMORY: bool>(
     s: S,
-    work: &Work<A, STREAM>,
+    work: &Work<A, MEMORY>,
     before: Option<Before<S, F::Row<S>>>,
     results: &Results<S, F::Row<S>>,
     reading: *const X,
@@ -97,12 +97,12 @@ where
     X: Storage,
     Y: Output,
 {
-    if !STREAM {
+    if !work.streams() {
         return (0, 0);
     }
     match (work.around, before) {
         (Some(around), Some(Before { results: before, left })) if left > 0 => {
-            if work.job.fetch {
+            if work.fetches() {
                 work.ahead.fetch(s, reading.wrapping_sub(left));
             }
             // SAFETY: the rows follow each other without gaps; what was left begins where a block

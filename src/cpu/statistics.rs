@@ -99,7 +99,7 @@ impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
             let x = self.x.at::<X>(row, 0).cast_const();
             let begun = Begun::new(row, x, self.channels);
             // SAFETY: whoever makes a `Read` vouches for the rows.
-            let found = unsafe { F::statistics(prepared, s, F::begin(s), begun) };
+            let found = unsafe { F::find(prepared, s, F::begin(s), begun) };
             statistics.write(found);
         }
     }

@@ -28,7 +28,7 @@ unsafe impl Simd for Avx2 {
     type I = __m256i;
     const LANES: usize = 8;
     const FMA: bool = true;
-    const STREAMS: bool = true;
+    const FOR_MEMORY: bool = true;
     const FAST_LOOKUP: bool = false;
     const RSQRT_BITS: u32 = 11;
 

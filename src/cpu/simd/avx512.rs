@@ -70,7 +70,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     type I = __m512i;
     const LANES: usize = 16;
     const FMA: bool = true;
-    const STREAMS: bool = true;
+    const FOR_MEMORY: bool = true;
     const FAST_LOOKUP: bool = true;
     const RSQRT_BITS: u32 = 14;
     const BF16_CONVERSION: bool = BF16;

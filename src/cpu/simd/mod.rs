@@ -77,8 +77,8 @@ pub(crate) unsafe trait Simd: Copy {
     const RSQRT_BITS: u32;
     /// Whether there is a conversion to bfloat16, which treats subnormal numbers as 0.
     const BF16_CONVERSION: bool = false;
-    /// Whether stores go past the caches where they are to.
-    const STREAMS: bool;
+    /// Whether it can fetch ahead and store past the caches.
+    const FOR_MEMORY: bool;
     /// Whether there are registers for two loops at once (32, not 16).
     const MANY_REGISTERS: bool = false;
 

@@ -26,7 +26,7 @@ unsafe impl Simd for Portable {
     type F = f32x8;
     type I = [u32; 8];
     const LANES: usize = 8;
-    const STREAMS: bool = false;
+    const FOR_MEMORY: bool = false;
     const FMA: bool = cfg!(any(
         all(target_feature = "avx", target_feature = "fma"),
         all(target_arch = "aarch64", target_feature = "neon"),
