@@ -135,7 +135,8 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        if (job.stream || job.fetch) && job.isa != Isa::Portable {
+        let memory = job.stream || job.fetch || !Run::<F, A, X, Y, true>::TWICE;
+        if memory && job.isa != Isa::Portable {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, false>::new(function, affine, job));

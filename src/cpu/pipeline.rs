@@ -18,8 +18,7 @@ use core::ops::Range;
 pub(super) const UNROLL: usize = 4;
 
 /// A job with its function and types, ready to be entered with an instruction set. `MEMORY`: the input
-/// is fetched ahead, or the output written past the caches; that is compiled by itself, since short rows
-/// in the caches would notice what it needs.
+/// may be fetched ahead, or the output written past the caches.
 pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
     function: F,
     affine: A,
@@ -27,9 +26,16 @@ pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
     types: PhantomData<(X, Y)>,
 }
 
-impl<'a, F: Function, A: Affine, X, Y, const MEMORY: bool> Run<'a, F, A, X, Y, MEMORY> {
+impl<'a, F: Function, A: Affine, X: Output, Y: Output, const MEMORY: bool>
+    Run<'a, F, A, X, Y, MEMORY>
+{
+    /// Whether it is compiled without `MEMORY`, too: what most calls come down to, since short rows in the
+    /// caches notice what memory needs.
+    pub(crate) const TWICE: bool = A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED;
+
     /// # Safety
-    /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its.
+    /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its. `MEMORY`
+    /// must be whether the instruction set is for memory, unless it is compiled [`TWICE`](Run::TWICE).
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
         Self { function, affine, job, types: PhantomData }
     }
@@ -42,8 +48,8 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if MEMORY && !S::FOR_MEMORY {
-            unreachable!("not entered for what has no instructions for it");
+        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && Self::TWICE) {
+            unreachable!("`run_affine` chooses one that is compiled");
         }
         let function = self.function;
         // A copy of its own: stores to the output might change the caller's, for all that the
