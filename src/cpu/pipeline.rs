@@ -60,7 +60,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let lead = can_lead::<S, F, A>() && lead_pays::<S, F, X>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
         let mut arounds = [Around::new(), Around::new()];
-        // SAFETY: `new`'s caller vouches for the operands, and for channels enough.
+        // SAFETY: `new`'s caller vouches for the operands; rows that share blocks have channels enough.
         let around = (MEMORY && job.stream && shares_blocks(job) && has_seams::<S, Y>(job))
             .then(|| unsafe { self.affine.around::<S>(job.channels, &mut arounds) });
         let work = Work::<A, MEMORY> { job, affine: self.affine, around, ahead };
