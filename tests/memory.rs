@@ -61,7 +61,8 @@ struct Memory {
     bias: Fenced,
 }
 
-const ROWS: usize = 3;
+/// More than are read ahead.
+const ROWS: usize = 5;
 /// Elements between rows, where there are any.
 const GAP: usize = 2;
 

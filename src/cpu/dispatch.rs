@@ -3,7 +3,7 @@
 
 use super::affine::{Affine, General, Plain};
 use super::finish::Fence;
-use super::function::{Function, RowFunction};
+use super::function::Function;
 use super::fused::Fused;
 use super::isa::Isa;
 use super::job::{Job, Stored};
@@ -15,7 +15,7 @@ use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx2, avx512};
 use super::{derf::Derf, dyisru::DyIsru, dyt::DyT, layer_norm::LayerNorm, rms_norm::RmsNorm};
-use crate::{ElementType, F8E4M3 as F8, Norm, QuantizedType};
+use crate::{ElementType, F8E4M3 as F8, Norm, QuantizedType, RowStatistics};
 use half::{bf16, f16};
 
 /// Does a piece of work on the calling thread.
@@ -100,7 +100,7 @@ unsafe fn run_function<F: Function>(function: F, job: &Job) {
 ///
 /// # Safety
 /// As [`run`]; the job's output must be f32.
-unsafe fn run_known<F: RowFunction>(function: F, job: &Job) {
+unsafe fn run_known<F: Function<Found = RowStatistics>>(function: F, job: &Job) {
     debug_assert_eq!(job.stored, Stored::Element(ElementType::F32));
     let Some(statistics) = job.statistics else { return };
     // SAFETY: the same contract, and the types are the job's.
@@ -135,7 +135,7 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        let memory = job.stream || job.fetch || !Run::<F, A, X, Y, true>::TWICE;
+        let memory = job.stream || job.fetch || !Run::<F, A, X, Y, true>::COMPILED_TWICE;
         if memory && job.isa != Isa::Portable {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {

@@ -4,7 +4,6 @@ use super::simd::{
     Simd,
     element::{Output, Storage},
 };
-use crate::RowStatistics;
 
 /// A function over rows. One file each: `rms_norm`, `layer_norm`, `dyt`, `dyisru`, `derf`.
 pub(crate) trait Function: Copy {
@@ -91,9 +90,6 @@ impl<S: Simd> Reading<S> for () {
     #[inline(always)]
     unsafe fn add<X: Storage>(&mut self, _: S, _: *const X, _: usize) {}
 }
-
-/// A function that reads the row for its statistics.
-pub(crate) trait RowFunction: Function<Found = RowStatistics> {}
 
 /// A function of each element by itself.
 pub(crate) trait Pointwise<S: Simd>: Copy {

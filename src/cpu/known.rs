@@ -1,7 +1,7 @@
 //! RMSNorm and LayerNorm of rows of which the statistics are known: element-wise functions then,
 //! with other parameters for each row.
 
-use super::function::{Begun, Function, RowFunction};
+use super::function::{Begun, Function};
 use super::simd::{Simd, element::Storage};
 use crate::RowStatistics;
 use core::ptr::NonNull;
@@ -13,7 +13,7 @@ pub(crate) struct Known<F> {
     statistics: NonNull<RowStatistics>,
 }
 
-impl<F: RowFunction> Known<F> {
+impl<F: Function<Found = RowStatistics>> Known<F> {
     /// # Safety
     /// Wherever the function is used there must be `statistics` of every row.
     pub(crate) unsafe fn new(function: F, statistics: NonNull<RowStatistics>) -> Self {
@@ -21,7 +21,7 @@ impl<F: RowFunction> Known<F> {
     }
 }
 
-impl<F: RowFunction> Function for Known<F> {
+impl<F: Function<Found = RowStatistics>> Function for Known<F> {
     const READS_ROW: bool = false;
     const BY_ROW: bool = true;
     type Prepared<S: Simd> = (F::Prepared<S>, NonNull<RowStatistics>);

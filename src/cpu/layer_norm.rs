@@ -12,7 +12,7 @@
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
 
-use super::function::{Begun, Function, Pointwise, RowFunction};
+use super::function::{Begun, Function, Pointwise};
 use super::row_sum::{RowSum, Summand};
 use super::simd::{
     Simd,
@@ -96,8 +96,6 @@ impl Function for LayerNorm {
         }
     }
 }
-
-impl RowFunction for LayerNorm {}
 
 /// Passes over a row, at most: the second finds the mean to 20 digits below the mean itself, the
 /// third to as many below the deviation.

@@ -17,9 +17,12 @@ use core::ops::Range;
 /// applied to it: a sum's horizontal end has the time of a row then, and so have the division and the
 /// root that follow it.
 pub(super) const LEAD: usize = 3;
+
 /// What the rows that have been read and the weight may take of the first level of the caches, in bytes: of
 /// 32 KiB or more, through which the output goes, too. More of it is left for elements of four bytes.
-const SPACE: [usize; 2] = [24 << 10, 18 << 10];
+const fn space<X>() -> usize {
+    if size_of::<X>() > 2 { 18 << 10 } else { 24 << 10 }
+}
 
 /// Whether it is compiled: for what most calls come down to, and where there are registers for two loops
 /// at once.
@@ -31,8 +34,7 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
 /// first level of the caches together. Not if f32 come from memory: that leaves time enough for the
 /// arithmetic, and taking turns was faster.
 pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
-    let space = job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>());
-    space <= SPACE[usize::from(size_of::<X>() > 2)]
+    job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>()) <= space::<X>()
         && job.channels <= F::Reading::<S>::longest::<X>()
         && !(job.fetch && size_of::<X>() > 2)
 }

@@ -31,11 +31,11 @@ impl<'a, F: Function, A: Affine, X: Output, Y: Output, const MEMORY: bool>
 {
     /// Whether it is compiled without `MEMORY`, too: what most calls come down to, since short rows in the
     /// caches notice what memory needs.
-    pub(crate) const TWICE: bool = A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED;
+    pub(crate) const COMPILED_TWICE: bool = A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED;
 
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its. `MEMORY`
-    /// must be whether the instruction set is for memory, unless it is compiled [`TWICE`](Run::TWICE).
+    /// must be whether the instruction set is for memory, unless it is compiled [twice](Run::COMPILED_TWICE).
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
         Self { function, affine, job, types: PhantomData }
     }
@@ -48,7 +48,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && Self::TWICE) {
+        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && Self::COMPILED_TWICE) {
             unreachable!("`run_affine` chooses one that is compiled");
         }
         let function = self.function;

@@ -53,11 +53,11 @@ unsafe fn add<X: Storage, R: Storage>(tensors: &Residual, job: &Job, row: usize)
         let sum = tensors.sum.places.at::<R>(row, channel);
         let channels = job.channels;
         // The function asks for the sums that come next, which may be the residual.
-        let [x_ahead, residual_ahead] = [job.fetch, job.fetch && !core::ptr::eq(residual, sum)];
-        let x_ahead = x_ahead.then(|| Ahead::straight::<X>(tensors.x.places.stride, channels));
-        let residual_ahead =
-            residual_ahead.then(|| Ahead::straight::<R>(tensors.residual.stride, channels));
-        let ahead = (x_ahead, residual_ahead);
+        let fetch_residual = job.fetch && !core::ptr::eq(residual, sum);
+        let ahead = (
+            job.fetch.then(|| Ahead::straight::<X>(tensors.x.places.stride, channels)),
+            fetch_residual.then(|| Ahead::straight::<R>(tensors.residual.stride, channels)),
+        );
         enter(job.isa, Add { x, residual, sum, channels, ahead });
     }
 }

@@ -1,6 +1,6 @@
 //! RMSNorm: `x * rstd`, `rstd = 1 / sqrt(mean(x^2) + eps)`.
 
-use super::function::{Begun, Function, Pointwise, RowFunction};
+use super::function::{Begun, Function, Pointwise};
 use super::row_sum::{RowSum, Summand};
 use super::simd::{
     Simd,
@@ -56,8 +56,6 @@ impl Function for RmsNorm {
         Scale { rstd: (count / (m2 + count * prepared.eps)).sqrt() }
     }
 }
-
-impl RowFunction for RmsNorm {}
 
 /// The squares of the elements.
 #[derive(Clone, Copy)]

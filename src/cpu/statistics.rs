@@ -2,7 +2,7 @@
 //! parts.
 
 use super::dispatch::enter;
-use super::function::{Begun, RowFunction};
+use super::function::{Begun, Function};
 use super::isa::Isa;
 use super::job::{Job, Places};
 use super::simd::{Kernel, Simd, element::Storage};
@@ -56,7 +56,7 @@ pub(crate) unsafe fn find_row(norm: Norm, job: &Job) -> Option<RowStatistics> {
 
 /// # Safety
 /// As [`row_statistics`].
-unsafe fn read<F: RowFunction>(
+unsafe fn read<F: Function<Found = RowStatistics>>(
     function: F,
     isa: Isa,
     x: Places,
@@ -89,7 +89,7 @@ struct Read<'a, F, X> {
     element: PhantomData<X>,
 }
 
-impl<F: RowFunction, X: Storage> Kernel for Read<'_, F, X> {
+impl<F: Function<Found = RowStatistics>, X: Storage> Kernel for Read<'_, F, X> {
     type Output = ();
 
     #[inline(always)]
