@@ -39,7 +39,7 @@ pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
         && !(job.fetch && size_of::<X>() > 2)
 }
 
-/// As [`run_rows`](super::pipeline::run_rows), with the same results, for more than [`LEAD`] rows.
+/// As `run_rows` of `pipeline`, with the same results, for more than [`LEAD`] rows.
 ///
 /// # Safety
 /// As that.
