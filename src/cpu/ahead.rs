@@ -5,6 +5,39 @@ use super::job::Job;
 use super::pipeline::UNROLL;
 use super::simd::Simd;
 
+/// Bytes of a page, the smallest there are.
+const PAGE: usize = 4096;
+
+/// Elements of type `T` in a page.
+pub(super) const fn page<T>() -> usize {
+    PAGE / size_of::<T>()
+}
+
+/// Has the processor look up where pages lie before they are reached: the next one of `y`, if that is
+/// written past the caches, and one of `x`, if that comes from memory. Called once for each page.
+///
+/// Where a page lies has to be looked up in memory, too, and the processor's own fetching ahead ends with
+/// a page. A kernel is so many instructions that it does not come to the next one in time by itself.
+#[inline(always)]
+pub(super) fn look_up<S: Simd, X, Y>(s: S, x: Option<*const X>, y: Option<*mut Y>) {
+    // Only what fetches something looks up; so it is the page's first line, each time.
+    if let Some(y) = y {
+        s.prefetch_write(page_behind(y, PAGE));
+    }
+    if let Some(x) = x {
+        s.prefetch(page_behind(x, PAGES * PAGE), true);
+    }
+}
+
+/// Pages from what is read to what is looked up.
+const PAGES: usize = 3;
+
+/// The begin of the page that lies `bytes` bytes behind `p`.
+#[inline(always)]
+fn page_behind<T>(p: *const T, bytes: usize) -> *const u8 {
+    p.cast::<u8>().wrapping_byte_add(bytes).map_addr(|a| a & !(PAGE - 1))
+}
+
 /// What is fetched while something else is in work.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
@@ -15,48 +48,47 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// How far ahead of itself what reads straight on fetches, in bytes.
+    /// How far ahead of itself what is read is fetched into the first level, in bytes.
+    const NEAR: usize = 5632;
+    /// The same into the second level, of what reads straight on.
     const STRAIGHT: usize = 8 << 10;
     /// The same of what reads a row twice before the next one, if that is more than a row.
-    const ROWS: usize = 16 << 10;
-    /// Bytes of such a row from which on the first level has enough to do with it and the weight.
-    const LONG: usize = 4096;
+    const ROWS: usize = 12 << 10;
+    /// Bytes of the weight, and of a row that is read twice, from which on the first level has enough to
+    /// do with them.
+    const LONG: usize = 12 << 10;
 
     /// For the input of `job`, whose rows are read twice before the next one, or straight on.
     pub(super) fn of<X>(job: &Job, twice: bool) -> Self {
         if let Some(rows) = job.fused.and_then(|fused| fused.sums_at_once(job)) {
             // These are in the caches; those are asked for that are made next.
-            Self::by(rows * job.x.stride)
-        } else if twice {
-            Self::twice::<X>(job)
-        } else {
-            Self::straight::<X>(job.x.stride, job.channels)
+            return Self { elements: rows * job.x.stride, first_level: false };
         }
-    }
-
-    /// For what is fetched `elements` elements before it is read.
-    fn by(elements: usize) -> Self {
-        Self { elements, first_level: false }
+        let row = job.channels * size_of::<X>();
+        let weight = if job.weight.is_some() { job.channels * size_of::<f32>() } else { 0 };
+        let first_level = weight + if twice { row } else { 0 } <= Self::LONG;
+        let bytes = match first_level {
+            true => Self::NEAR,
+            false if twice => Self::ROWS.max(row),
+            false => Self::STRAIGHT,
+        };
+        Self { first_level, ..Self::by::<X>(bytes, job.x.stride, job.channels) }
     }
 
     /// For rows of `channels` channels, `stride` apart, that are read straight on.
     pub(super) fn straight<X>(stride: usize, channels: usize) -> Self {
-        let bytes = channels * size_of::<X>();
-        Self::by(if stride == channels || bytes > Self::STRAIGHT {
-            Self::STRAIGHT / size_of::<X>()
-        } else {
-            (Self::STRAIGHT / bytes).max(1) * stride
-        })
+        Self::by::<X>(Self::STRAIGHT, stride, channels)
     }
 
-    /// For the rows of `job`, each of which is read twice before the next one.
-    fn twice<X>(job: &Job) -> Self {
-        let bytes = job.channels * size_of::<X>();
-        if bytes < Self::LONG {
-            Self { elements: job.x.stride, first_level: true }
+    /// For what is fetched into the second level `bytes` bytes before it is read, or that many rows.
+    fn by<X>(bytes: usize, stride: usize, channels: usize) -> Self {
+        let row = channels * size_of::<X>();
+        let elements = if stride == channels || row > bytes {
+            bytes / size_of::<X>()
         } else {
-            Self::by((Self::ROWS / bytes).max(1) * job.x.stride)
-        }
+            (bytes / row).max(1) * stride
+        };
+        Self { elements, first_level: false }
     }
 
     /// Fetches for as many elements as are written at once, of what is read from `x` on.

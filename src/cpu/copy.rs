@@ -1,13 +1,14 @@
 //! The yardstick: a copy with the loads and stores that the kernels use.
 
+use super::ahead::{look_up, page};
 use super::dispatch::enter;
 use super::isa::Isa;
 use super::simd::{Kernel, Simd};
 use crate::Error;
 
-/// Copies `source` to `destination` with the vectors of [`Isa::current`], past the caches if
-/// `stream`. Kernels are measured against it: no function of a row can be faster than reading
-/// the row and writing it.
+/// Copies `source` to `destination` with the vectors of [`Isa::current`]; past the caches if
+/// `stream`, and then pages of both are looked up ahead. Kernels are measured against it: no function of
+/// a row can be faster than reading the row and writing it.
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ; those of [`Isa::current`].
@@ -51,6 +52,9 @@ impl Kernel for Copy<'_> {
         destination[..head].copy_from_slice(&source[..head]);
         for i in (head..tail).step_by(block) {
             let (from, to) = (source[i..].as_ptr(), destination[i..].as_mut_ptr());
+            if stream && (i - head).is_multiple_of(page::<f32>()) {
+                look_up(s, Some(from), Some(to));
+            }
             // SAFETY: a block follows `i` in both, and `to` is aligned if streamed.
             unsafe {
                 let [a, b] = s.load_f32_x2(from);

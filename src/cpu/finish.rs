@@ -1,5 +1,6 @@
 //! What happens to f32 results on their way from the scratch piece to the output.
 
+use super::ahead::{look_up, page};
 use super::cache::LINE;
 use super::math::silu;
 use super::simd::{
@@ -112,6 +113,11 @@ impl<Y: Output> Kernel for Store<Y> {
         let stream = stream && y.addr().is_multiple_of(LINE);
         // A product with 1 changes nothing.
         let factor = s.splat(factor.unwrap_or(1.0));
+        if stream {
+            for page in (0..channels).step_by(page::<Y>()) {
+                look_up::<S, f32, Y>(s, None, Some(y.wrapping_add(page)));
+            }
+        }
         let mut i = 0;
         while channels - i >= UNROLL * S::LANES {
             // SAFETY: whoever makes a `Store` vouches for the values and the output; blocks are

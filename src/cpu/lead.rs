@@ -1,11 +1,10 @@
-//! Rows that are read while others are written, so that all of reading, arithmetic and writing goes on
-//! at any time.
+//! Rows in the caches that are read while others are written, so that all of reading, arithmetic and
+//! writing goes on at any time. Memory leaves time enough for the arithmetic, and taking turns is faster.
 
 use super::affine::Affine;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
 use super::pipeline::{Results, UNROLL, Work, factor, write_row, write_whole_block};
-use super::seam::{Before, begin_row};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -31,12 +30,11 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
 }
 
 /// Whether it is faster: if the rows that are read, waited with and written, and the weight, stay in the
-/// first level of the caches together. Not if f32 come from memory: that leaves time enough for the
-/// arithmetic, and taking turns was faster.
+/// first level of the caches together, and nothing comes from memory or goes there.
 pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
     job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>()) <= space::<X>()
         && job.channels <= F::Reading::<S>::longest::<X>()
-        && !(job.fetch && size_of::<X>() > 2)
+        && !(job.fetch || job.stream)
 }
 
 /// As `run_rows` of `pipeline`, with the same results, for more than [`LEAD`] rows.
@@ -44,10 +42,10 @@ pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
 /// # Safety
 /// As that.
 #[inline(always)]
-pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
+pub(super) unsafe fn run_leading<S, F, A, X, Y>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A, MEMORY>,
+    work: &Work<A, false>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
@@ -72,31 +70,17 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
             next = F::row(prepared, s, found);
             found = F::find(prepared, s, F::begin(s), begun(i));
         }
-        let mut before = None;
         for i in 0..count {
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
-            let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(
-                s,
-                work,
-                before.take(),
-                &results,
-                ahead.x,
-                from,
-                to,
-            );
             let leads = i + LEAD < count;
-            if leads && written == stop {
+            let mut written = 0;
+            if leads {
                 (ahead.read, written) =
-                    write_and_read(s, &results, work, written, (from, to), ahead.x, &mut reading);
-                stop = written;
+                    write_and_read(s, &results, work, (from, to), ahead.x, &mut reading);
             }
-            let leave = MEMORY && work.around.is_some() && i + 1 < count;
-            let left = write_row(s, &results, work, (written, stop), leave, from, to);
-            if leave {
-                before = Some(Before { results, left });
-            }
+            write_row(s, &results, work, (written, written), false, from, to);
             // Of two different rows, so that the processor does one beside the other.
             this = next;
             next = F::row(prepared, s, found);
@@ -107,18 +91,17 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
     }
 }
 
-/// Function, affine and store over the row at `x` and `y` from channel `i` on, as far as that goes by whole
-/// blocks, while `ahead` is read. Returns how many channels of it have been read, and up to which
-/// channel has been written.
+/// Function, affine and store over the row at `x` and `y`, as far as that goes by whole blocks, while
+/// `ahead` is read. Returns how many channels of it have been read, and up to which channel has been
+/// written.
 ///
 /// # Safety
-/// The addresses must be places of rows of the job, and `y + i` be aligned if it is streamed.
+/// The addresses must be places of rows of the job.
 #[inline(always)]
-unsafe fn write_and_read<S, G, X, Y, const MEMORY: bool>(
+unsafe fn write_and_read<S, G, X, Y>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine, MEMORY>,
-    mut i: usize,
+    work: &Work<impl Affine, false>,
     (x, y): (*const X, *mut Y),
     ahead: *const X,
     reading: &mut G,
@@ -129,30 +112,25 @@ where
     X: Storage,
     Y: Output,
 {
-    let job = work.job;
-    let mut read = 0;
+    let (mut read, mut written) = (0, 0);
     // Blocks of what is read are as many of what is written.
-    while job.channels - i >= G::block::<X>() {
+    while work.job.channels - written >= G::block::<X>() {
         for part in 0..G::parts::<X>() {
             // Before what is stored: addresses of one place in different pages are taken for the same,
             // and a load would wait for the store.
-            // SAFETY: no more has been read than written, and so a block is left.
+            // SAFETY: as much has been read as written, and so a block is left.
             unsafe { reading.add(s, ahead.add(read), part) };
-            if work.fetches() {
-                work.ahead.fetch(s, ahead.wrapping_add(i));
-            }
-            // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
-            // cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
+            // SAFETY: a block is left.
+            if !unsafe { write_whole_block(s, results, work.affine, false, written, x, y) } {
                 for part in part + 1..G::parts::<X>() {
                     // SAFETY: as above.
                     unsafe { reading.add(s, ahead.add(read), part) };
                 }
-                return (read + G::block::<X>(), i);
+                return (read + G::block::<X>(), written);
             }
-            i += UNROLL * S::LANES;
+            written += UNROLL * S::LANES;
         }
         read += G::block::<X>();
     }
-    (read, i)
+    (read, written)
 }

@@ -2,7 +2,7 @@
 
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, look_up, page};
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
 use super::lead::{LEAD, can_lead, lead_pays, run_leading};
@@ -57,8 +57,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
-        let lead = can_lead::<S, F, A>() && lead_pays::<S, F, X>(job);
-        let ahead = Ahead::of::<X>(job, F::READS_ROW && !lead);
+        let leads = const { can_lead::<S, F, A>() && !(MEMORY && Self::COMPILED_TWICE) }
+            && lead_pays::<S, F, X>(job);
+        let ahead = Ahead::of::<X>(job, F::READS_ROW);
         let mut arounds = [Around::new(), Around::new()];
         // SAFETY: `new`'s caller vouches for the operands; rows that share blocks have channels enough.
         let around = (MEMORY && job.stream && shares_blocks(job) && has_seams::<S, Y>(job))
@@ -74,8 +75,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
             row = rows.end;
             // SAFETY: `new`'s caller vouches for the rows.
             unsafe {
-                if can_lead::<S, F, A>() && lead && rows.len() > LEAD {
-                    run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
+                if leads && rows.len() > LEAD {
+                    let work = Work { job, affine: self.affine, around: None, ahead };
+                    run_leading::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
                 } else {
                     run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                 }
@@ -137,8 +139,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
             let row = F::row(prepared, s, F::find(prepared, s, F::begin(s), begun));
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
-            let from =
-                begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, x, y);
+            let from = begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, y);
             let leave = MEMORY && work.around.is_some() && i + 1 < rows.len();
             let left = write_row(s, &results, work, from, leave, x, y);
             if leave {
@@ -202,16 +203,25 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const MEMORY: boo
             return 0;
         }
         while n - i >= block {
-            if work.fetches() {
-                work.ahead.fetch(s, x.wrapping_add(i));
+            let mut until = n;
+            if work.streams() || work.fetches() {
+                let (x, y) = (x.wrapping_add(i), y.wrapping_add(i));
+                look_up(s, work.fetches().then_some(x), work.streams().then_some(y));
+                until = n.min(i + page::<X>().min(page::<Y>()));
             }
-            // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
-            // multiples of a cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
-                stop = i + block;
-                continue 'parts;
+            let until = until - (until - i) % block;
+            while i < until {
+                if work.fetches() {
+                    work.ahead.fetch(s, x.wrapping_add(i));
+                }
+                // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
+                // multiples of a cache line.
+                if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
+                    stop = i + block;
+                    continue 'parts;
+                }
+                i += block;
             }
-            i += block;
         }
         if leave {
             return n - i;

@@ -75,8 +75,7 @@ pub(super) struct Before<S: Simd, R> {
     pub(super) left: usize,
 }
 
-/// Writes the begin of a row, together with what is left of the row before; `reading` is the row that is
-/// read meanwhile. Returns from which channel on it is to be written, and up to which in parts of vectors.
+/// Writes the begin of a row, together with what is left of the row before. Returns from which channel on it is to be written, and up to which in parts of vectors.
 ///
 /// # Safety
 /// They must be places of rows of the job, and `before` the row before.
@@ -86,7 +85,6 @@ pub(super) unsafe fn begin_row<S, F, A, X, Y, const MEMORY: bool>(
     work: &Work<A, MEMORY>,
     before: Option<Before<S, F::Row<S>>>,
     results: &Results<S, F::Row<S>>,
-    reading: *const X,
     x: *const X,
     y: *mut Y,
 ) -> (usize, usize)
@@ -103,7 +101,7 @@ where
     match (work.around, before) {
         (Some(around), Some(Before { results: before, left })) if left > 0 => {
             if work.fetches() {
-                work.ahead.fetch(s, reading.wrapping_sub(left));
+                work.ahead.fetch(s, x.wrapping_sub(left));
             }
             // SAFETY: the rows follow each other without gaps; what was left begins where a block
             // of the row before ended.
@@ -122,11 +120,13 @@ where
 /// addresses.
 #[inline(always)]
 fn head<S: Simd, Y>(s: S, job: &Job, y: *mut Y) -> usize {
-    // A row may begin in the middle of a cache line, whose stores cannot be streamed. They
-    // hold up the streamed ones behind them until the line has come from memory, so it is
-    // asked for a row ahead. If it begins with a line, it is the page that counts.
-    s.prefetch_write(y.wrapping_add(job.y.stride).cast());
-    y.align_offset(LINE).min(job.channels)
+    let head = y.align_offset(LINE).min(job.channels);
+    if head > 0 {
+        // Stores to the middle of a line hold up the streamed ones behind them until it has come
+        // from memory, so it is asked for a row ahead.
+        s.prefetch_write(y.wrapping_add(job.y.stride).cast());
+    }
+    head
 }
 
 /// Writes the block that begins with the last `left` channels of one row and ends with the first ones of
