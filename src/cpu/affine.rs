@@ -17,12 +17,14 @@ pub(crate) trait Affine: Copy {
     fn has_bias(self) -> bool;
 
     /// The same around the end of a row: its channels are the last of the row, a block of them, and the
-    /// first of the next one.
+    /// first of the next one. Only for what most calls come down to.
     ///
     /// # Safety
     /// Weight and bias must be valid for `channels` channels, which are at least a block. `arounds` must
     /// outlive what is returned.
-    unsafe fn around<S: Simd>(self, channels: usize, arounds: &mut [Around; 2]) -> Self;
+    unsafe fn around<S: Simd>(self, _channels: usize, _arounds: &mut [Around; 2]) -> Option<Self> {
+        None
+    }
 
     /// Applies it to results `f` of the function, which are those of the channels from `i` on.
     ///
@@ -73,12 +75,16 @@ impl Affine for Plain {
     }
 
     #[inline(always)]
-    unsafe fn around<S: Simd>(self, channels: usize, [weight, bias]: &mut [Around; 2]) -> Self {
+    unsafe fn around<S: Simd>(
+        self,
+        channels: usize,
+        [weight, bias]: &mut [Around; 2],
+    ) -> Option<Self> {
         let of = |operand: NonNull<f32>, around: &mut Around| {
             // SAFETY: the caller vouches for the operands.
-            unsafe { around.fill::<S>(operand.cast(), size_of::<f32>(), channels).cast() }
+            unsafe { around.fill::<S>(operand, channels) }
         };
-        Self { weight: of(self.weight, weight), bias: self.bias.map(|b| of(b, bias)) }
+        Some(Self { weight: of(self.weight, weight), bias: self.bias.map(|b| of(b, bias)) })
     }
 
     #[inline(always)]
@@ -135,18 +141,6 @@ impl Affine for General {
     }
 
     #[inline(always)]
-    unsafe fn around<S: Simd>(self, channels: usize, [weight, bias]: &mut [Around; 2]) -> Self {
-        let of = |operand: Option<Operand>, around: &mut Around| {
-            operand.map(|o| {
-                // SAFETY: the caller vouches for the operands.
-                let data = unsafe { around.fill::<S>(o.data, o.element.size(), channels) };
-                Operand { data, ..o }
-            })
-        };
-        Self { weight: of(self.weight, weight), bias: of(self.bias, bias), ..self }
-    }
-
-    #[inline(always)]
     unsafe fn apply<S: Simd, A: Access, const U: usize>(
         self,
         s: S,
@@ -178,10 +172,7 @@ impl Affine for General {
             }
         }
         if weight.is_none() && self.scale != 1.0 {
-            let scale = s.splat(seldom(&self.scale));
-            for j in 0..U {
-                v[j] = s.mul(f[j], scale);
-            }
+            weight = Some([s.splat(seldom(&self.scale)); U]);
         }
         match (weight, bias) {
             (None, None) => {}
@@ -192,7 +183,7 @@ impl Affine for General {
             }
             (None, Some(b)) => {
                 for j in 0..U {
-                    v[j] = s.add(v[j], b[j]);
+                    v[j] = s.add(f[j], b[j]);
                 }
             }
             (Some(w), Some(b)) => {

@@ -9,7 +9,7 @@ use super::isa::Isa;
 use super::job::{Job, Stored};
 use super::known::Known;
 use super::operands::with_wide_operands;
-use super::pipeline::Run;
+use super::pipeline::{Run, is_usual};
 use super::simd::element::{Output, Storage};
 use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
     };
     // SAFETY: the same contract.
     unsafe {
-        with_wide_operands(job, |job| match job.fused {
+        with_wide_operands(norm, job, |job| match job.fused {
             None => run(job),
             Some(fused) => fused.run(norm, job, run),
         });
@@ -135,7 +135,7 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        let memory = job.stream || job.fetch || !Run::<F, A, X, Y, true>::COMPILED_TWICE;
+        let memory = job.stream || job.fetch || !is_usual::<A, X, Y>();
         if memory && job.isa != Isa::Portable {
             enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {

@@ -1,10 +1,11 @@
 //! Weights and biases that are brought into their final form, f32 with offset and scale, once for
 //! many rows instead of once a row.
 
+use super::affine::Plain;
 use super::dispatch::enter;
 use super::job::{Job, Operand};
 use super::simd::{Kernel, Simd, element::Storage};
-use crate::ElementType;
+use crate::{ElementType, Norm};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use half::{bf16, f16};
@@ -16,25 +17,49 @@ const MOST_CHANNELS: usize = 4096;
 
 /// Values of a weight or a bias, on the stack.
 #[repr(align(64))]
-struct Wide(MaybeUninit<[f32; MOST_CHANNELS]>);
+struct Wide([MaybeUninit<f32>; MOST_CHANNELS]);
 
-/// Calls `run` with `job`, or with the same job whose weight and bias are f32 where that is
-/// faster. The results are the same: widening is exact, offset and scale are applied as they would
-/// be for every row.
+impl Wide {
+    fn new() -> Self {
+        Self([MaybeUninit::uninit(); MOST_CHANNELS])
+    }
+}
+
+/// Channels up to which what has no weight gets one, of ones: short rows gain more from the kernels that
+/// take one than reading it costs.
+const MOST_ONES: usize = 2048;
+
+/// Calls `run` with `job`, or with the same job whose operands are what the fastest kernels take
+/// where that is faster: a weight and perhaps a bias of f32, and no more. The results are the same:
+/// widening is exact, offset and scale are applied as they would be for every row, and a product with 1
+/// changes nothing.
 ///
 /// # Safety
 /// `job` must keep [`Job`]'s promises.
 #[inline]
-pub(crate) unsafe fn with_wide_operands(job: &Job, run: impl FnOnce(&Job)) {
-    let narrow = |operand: Option<Operand>| operand.is_some_and(|o| o.element != ElementType::F32);
-    let scaled = job.weight.is_some() && job.scale != 1.0;
-    let pays = job.rows >= LEAST_ROWS && job.channels <= MOST_CHANNELS;
-    if pays && (narrow(job.weight) || narrow(job.bias) || scaled) {
+pub(crate) unsafe fn with_wide_operands(norm: Norm, job: &Job, run: impl FnOnce(&Job)) {
+    if Plain::of(job).is_none() && pays(norm, job) {
         // SAFETY: the same contract, and there is room for the channels.
         unsafe { run_widened(job, run) }
     } else {
         run(job);
     }
+}
+
+/// Whether the operands of `job` are, or come to be, a weight and perhaps a bias of f32.
+pub(crate) fn become_plain(norm: Norm, job: &Job) -> bool {
+    Plain::of(job).is_some() || pays(norm, job)
+}
+
+/// Whether it is faster.
+#[inline(always)]
+fn pays(norm: Norm, job: &Job) -> bool {
+    let most = match job.weight {
+        Some(_) => MOST_CHANNELS,
+        None if norm.is_elementwise() => 0,
+        None => MOST_ONES,
+    };
+    job.rows >= LEAST_ROWS && job.channels <= most
 }
 
 /// In a function of its own, whose stack calls with few rows need not have.
@@ -43,19 +68,22 @@ pub(crate) unsafe fn with_wide_operands(job: &Job, run: impl FnOnce(&Job)) {
 /// As [`with_wide_operands`]; `job` must have at most [`MOST_CHANNELS`] channels.
 #[inline(never)]
 unsafe fn run_widened(job: &Job, run: impl FnOnce(&Job)) {
-    let (mut weight, mut bias) = (Wide(MaybeUninit::uninit()), Wide(MaybeUninit::uninit()));
-    let widen = |operand: Option<Operand>, offset: f32, scale: f32, wide: &mut Wide| {
-        operand.map(|from| {
-            let to = NonNull::from(&mut wide.0).cast();
-            // SAFETY: the job vouches for its operands, the caller for the room.
-            unsafe { enter(job.isa, Widen { from, offset, scale, to, channels: job.channels }) };
-            Operand { data: to.cast(), element: ElementType::F32 }
-        })
+    let (mut weight, mut bias) = (Wide::new(), Wide::new());
+    let widen = |from: Operand, offset: f32, scale: f32, wide: &mut Wide| {
+        let to = NonNull::from(&mut wide.0).cast();
+        // SAFETY: the job vouches for its operands, the caller for the room.
+        unsafe { enter(job.isa, Widen { from, offset, scale, to, channels: job.channels }) };
+        Operand { data: to.cast(), element: ElementType::F32 }
     };
-    let weight = widen(job.weight, job.weight_offset, job.scale, &mut weight);
-    let bias = widen(job.bias, 0.0, 1.0, &mut bias);
-    let scale = if weight.is_some() { 1.0 } else { job.scale };
-    run(&Job { weight, bias, weight_offset: 0.0, scale, ..*job });
+    let weight = match job.weight {
+        Some(from) => widen(from, job.weight_offset, job.scale, &mut weight),
+        None => {
+            weight.0[..job.channels].fill(MaybeUninit::new(job.scale));
+            Operand { data: NonNull::from(&mut weight.0).cast(), element: ElementType::F32 }
+        }
+    };
+    let bias = job.bias.map(|from| widen(from, 0.0, 1.0, &mut bias));
+    run(&Job { weight: Some(weight), bias, weight_offset: 0.0, scale: 1.0, ..*job });
 }
 
 /// `(from + offset) * scale`, as f32.

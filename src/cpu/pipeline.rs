@@ -17,6 +17,12 @@ use core::ops::Range;
 /// Vectors in flight in the write pass.
 pub(super) const UNROLL: usize = 4;
 
+/// Whether this is what most calls come down to. It is compiled without `MEMORY`, too, since short rows in
+/// the caches notice what memory needs; and nothing else has blocks that rows share.
+pub(crate) const fn is_usual<A: Affine, X: Output, Y: Output>() -> bool {
+    A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED
+}
+
 /// A job with its function and types, ready to be entered with an instruction set. `MEMORY`: the input
 /// may be fetched ahead, or the output written past the caches.
 pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
@@ -29,13 +35,9 @@ pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
 impl<'a, F: Function, A: Affine, X: Output, Y: Output, const MEMORY: bool>
     Run<'a, F, A, X, Y, MEMORY>
 {
-    /// Whether it is compiled without `MEMORY`, too: what most calls come down to, since short rows in the
-    /// caches notice what memory needs.
-    pub(crate) const COMPILED_TWICE: bool = A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED;
-
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its. `MEMORY`
-    /// must be whether the instruction set is for memory, unless it is compiled [twice](Run::COMPILED_TWICE).
+    /// must be whether the instruction set is for memory, unless it [`is_usual`].
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
         Self { function, affine, job, types: PhantomData }
     }
@@ -48,7 +50,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && Self::COMPILED_TWICE) {
+        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && is_usual::<A, X, Y>()) {
             unreachable!("`run_affine` chooses one that is compiled");
         }
         let function = self.function;
@@ -57,13 +59,21 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
-        let leads = const { can_lead::<S, F, A>() && !(MEMORY && Self::COMPILED_TWICE) }
+        let leads = const { can_lead::<S, F, A>() && !(MEMORY && is_usual::<A, X, Y>()) }
             && lead_pays::<S, F, X>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW);
         let mut arounds = [Around::new(), Around::new()];
-        // SAFETY: `new`'s caller vouches for the operands; rows that share blocks have channels enough.
-        let around = (MEMORY && job.stream && shares_blocks(job) && has_seams::<S, Y>(job))
-            .then(|| unsafe { self.affine.around::<S>(job.channels, &mut arounds) });
+        let around = if MEMORY
+            && is_usual::<A, X, Y>()
+            && job.stream
+            && shares_blocks(job)
+            && has_seams::<S, Y>(job)
+        {
+            // SAFETY: `new`'s caller vouches for the operands; rows that share blocks have channels enough.
+            unsafe { self.affine.around::<S>(job.channels, &mut arounds) }
+        } else {
+            None
+        };
         let work = Work::<A, MEMORY> { job, affine: self.affine, around, ahead };
         let mut row = 0;
         while row < job.rows {
@@ -130,6 +140,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     Y: Output,
 {
     let job = work.job;
+    let shared = MEMORY && is_usual::<A, X, Y>() && work.around.is_some();
     let mut before = None;
     for i in 0..rows.len() {
         let (x, index) = (x.wrapping_add(i * job.x.stride), rows.start + i);
@@ -140,7 +151,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
             let from = begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, y);
-            let leave = MEMORY && work.around.is_some() && i + 1 < rows.len();
+            let leave = shared && i + 1 < rows.len();
             let left = write_row(s, &results, work, from, leave, x, y);
             if leave {
                 before = Some(Before { results, left });

@@ -10,7 +10,7 @@ use super::affine::Affine;
 use super::cache::LINE;
 use super::function::{Function, Pointwise};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, try_store};
+use super::pipeline::{Results, UNROLL, Work, is_usual, try_store};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -21,8 +21,8 @@ use core::ptr::NonNull;
 /// Channels of the largest block.
 const MOST: usize = UNROLL * 16;
 
-/// Whether rows of `job` are written so: if the input, too, has no gaps, so that a block of it can be read
-/// at once, and a block is shared by no more than two rows.
+/// Whether rows of a [usual](super::pipeline::is_usual) job are written so: if the input, too, has no gaps,
+/// so that a block of it can be read at once, and a block is shared by no more than two rows.
 #[inline(always)]
 pub(crate) fn shares_blocks(job: &Job) -> bool {
     job.is_dense() && job.channels >= MOST && job.rows > 1
@@ -37,7 +37,7 @@ pub(super) fn has_seams<S: Simd, Y>(job: &Job) -> bool {
 
 /// The last channels of an operand, a block of them, and behind them its first.
 #[repr(align(64))]
-pub(super) struct Around(MaybeUninit<[u8; 2 * MOST * size_of::<f32>()]>);
+pub(super) struct Around(MaybeUninit<[f32; 2 * MOST]>);
 
 impl Around {
     #[inline(always)]
@@ -45,25 +45,24 @@ impl Around {
         Self(MaybeUninit::uninit())
     }
 
-    /// Fills it with those of `operand`, with elements of `size` bytes, and says where they are.
+    /// Fills it with those of `operand`, and says where they are.
     ///
     /// # Safety
     /// `operand` must be valid for reads of `channels` elements, which are at least a block.
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd>(
         &mut self,
-        operand: NonNull<u8>,
-        size: usize,
+        operand: NonNull<f32>,
         channels: usize,
-    ) -> NonNull<u8> {
+    ) -> NonNull<f32> {
         const { assert!(UNROLL * S::LANES <= MOST) };
-        debug_assert!(size <= size_of::<f32>() && channels >= UNROLL * S::LANES);
-        let bytes = UNROLL * S::LANES * size;
-        let to = NonNull::from(&mut self.0).cast::<u8>();
+        let block = UNROLL * S::LANES;
+        debug_assert!(channels >= block);
+        let to = NonNull::from(&mut self.0).cast::<f32>();
         // SAFETY: a block is at either end of the operand, and there is room for two.
         unsafe {
-            to.copy_from_nonoverlapping(operand.add(channels * size - bytes), bytes);
-            to.add(bytes).copy_from_nonoverlapping(operand, bytes);
+            to.copy_from_nonoverlapping(operand.add(channels - block), block);
+            to.add(block).copy_from_nonoverlapping(operand, block);
         }
         to
     }
@@ -75,7 +74,8 @@ pub(super) struct Before<S: Simd, R> {
     pub(super) left: usize,
 }
 
-/// Writes the begin of a row, together with what is left of the row before. Returns from which channel on it is to be written, and up to which in parts of vectors.
+/// Writes the begin of a row, together with what is left of the row before. Returns from which channel on
+/// it is to be written, and up to which in parts of vectors.
 ///
 /// # Safety
 /// They must be places of rows of the job, and `before` the row before.
@@ -98,7 +98,8 @@ where
     if !work.streams() {
         return (0, 0);
     }
-    match (work.around, before) {
+    let around = if is_usual::<A, X, Y>() { work.around } else { None };
+    match (around, before) {
         (Some(around), Some(Before { results: before, left })) if left > 0 => {
             if work.fetches() {
                 work.ahead.fetch(s, x.wrapping_sub(left));
@@ -155,12 +156,7 @@ pub(super) unsafe fn write_seam<S: Simd, F: Function, X: Storage, Y: Output>(
                 v[j] = select(s, left, j, first[j], v[j]);
             }
         }
-        let mut v = around.apply(s, Whole, block - left, v);
-        if Y::QUANTIZED {
-            for j in 0..UNROLL {
-                v[j] = s.mul(v[j], select(s, left, j, before.factor, after.factor));
-            }
-        }
+        let v = around.apply(s, Whole, block - left, v);
         if !try_store(s, y, v, true, true) {
             Whole.store(s, y, v, true);
         }

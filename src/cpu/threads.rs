@@ -3,7 +3,8 @@
 use super::cache::{LINE, cache_sizes};
 use super::dispatch;
 use super::fused::Fused;
-use super::job::Job;
+use super::job::{Job, Stored};
+use super::operands::become_plain;
 use super::seam::shares_blocks;
 use super::split::for_part;
 use crate::Norm;
@@ -25,9 +26,14 @@ pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     let row = job.channels * size;
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
     is_large(job.rows * (row + job.channels * job.x_element.size()))
-        && (aligned
-            || row >= LONG_ROW
-            || (shares_blocks(&job) && !job.fused.is_some_and(Fused::has_output)))
+        && (aligned || row >= LONG_ROW || (shares_blocks(&job) && will_be_usual(norm, &job)))
+}
+
+/// Whether `job` comes down to what has blocks that rows share.
+fn will_be_usual(norm: Norm, job: &Job) -> bool {
+    job.stored == Stored::Element(job.x_element)
+        && become_plain(norm, job)
+        && !job.fused.is_some_and(Fused::has_output)
 }
 
 /// Whether the input of `job` is better fetched ahead: if it comes from memory.
