@@ -1,10 +1,11 @@
-//! Rows in the caches that are read while others are written, so that all of reading, arithmetic and
-//! writing goes on at any time. Memory leaves time enough for the arithmetic, and taking turns is faster.
+//! Rows that are read while others are written, so that all of reading, arithmetic and writing goes on
+//! at any time.
 
 use super::affine::Affine;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, factor, write_row, write_whole_block};
+use super::pipeline::{Results, UNROLL, Work, factor, is_usual, write_row, write_whole_block};
+use super::seam::{Before, begin_row};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -23,18 +24,30 @@ const fn space<X>() -> usize {
     if size_of::<X>() > 2 { 18 << 10 } else { 24 << 10 }
 }
 
-/// Whether it is compiled: for what most calls come down to, and where there are registers for two loops
-/// at once.
+/// Bytes of the longest row that leads if it comes from memory or goes there.
+const LONGEST: usize = 1280;
+
+/// Whether it is compiled: without offset and the like, and where there are registers for two loops at
+/// once.
 pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
     F::READS_ROW && A::PLAIN && S::MANY_REGISTERS
 }
 
+/// Whether it is compiled for rows from memory, too. That leaves time enough for the arithmetic, and
+/// taking turns is faster, but for short rows of elements of two bytes: on a Zen 4 those took 5 to 40 %
+/// less time, the shortest the least.
+pub(super) const fn can_lead_from_memory<A: Affine, X: Storage, Y: Output>() -> bool {
+    is_usual::<A, X, Y>() && size_of::<X>() == 2
+}
+
 /// Whether it is faster: if the rows that are read, waited with and written, and the weight, stay in the
-/// first level of the caches together, and nothing comes from memory or goes there.
-pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
+/// first level of the caches together.
+pub(super) fn lead_pays<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(job: &Job) -> bool {
+    let memory = job.fetch || job.stream;
+    let short = can_lead_from_memory::<A, X, Y>() && job.channels * size_of::<X>() <= LONGEST;
     job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>()) <= space::<X>()
         && job.channels <= F::Reading::<S>::longest::<X>()
-        && !(job.fetch || job.stream)
+        && (!memory || short)
 }
 
 /// As `run_rows` of `pipeline`, with the same results, for more than [`LEAD`] rows.
@@ -42,10 +55,10 @@ pub(super) fn lead_pays<S: Simd, F: Function, X: Storage>(job: &Job) -> bool {
 /// # Safety
 /// As that.
 #[inline(always)]
-pub(super) unsafe fn run_leading<S, F, A, X, Y>(
+pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
     s: S,
     prepared: F::Prepared<S>,
-    work: &Work<A, false>,
+    work: &Work<A, MEMORY>,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
@@ -60,6 +73,7 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y>(
     let begun =
         |i: usize| Begun::new(rows.start + i, x.wrapping_add(i * job.x.stride), job.channels);
     let count = rows.len();
+    let shared = work.shares::<X, Y>();
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {
         let mut found = F::find(prepared, s, F::begin(s), begun(0));
@@ -70,17 +84,31 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y>(
             next = F::row(prepared, s, found);
             found = F::find(prepared, s, F::begin(s), begun(i));
         }
+        let mut before = None;
         for i in 0..count {
             let results = Results { row: this, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
+            let places = (from, to);
+            let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(
+                s,
+                work,
+                before.take(),
+                &results,
+                ahead.x,
+                places,
+            );
             let leads = i + LEAD < count;
-            let mut written = 0;
-            if leads {
+            if leads && written == stop {
                 (ahead.read, written) =
-                    write_and_read(s, &results, work, (from, to), ahead.x, &mut reading);
+                    write_and_read(s, &results, work, written, places, ahead.x, &mut reading);
+                stop = written;
             }
-            write_row(s, &results, work, (written, written), false, from, to);
+            let leave = shared && i + 1 < count;
+            let left = write_row(s, &results, work, (written, stop), leave, from, to);
+            if leave {
+                before = Some(Before { results, left });
+            }
             // Of two different rows, so that the processor does one beside the other.
             this = next;
             next = F::row(prepared, s, found);
@@ -91,17 +119,18 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y>(
     }
 }
 
-/// Function, affine and store over the row at `x` and `y`, as far as that goes by whole blocks, while
-/// `ahead` is read. Returns how many channels of it have been read, and up to which channel has been
-/// written.
+/// Function, affine and store over the row at `x` and `y` from channel `i` on, as far as that goes by whole
+/// blocks, while `ahead` is read. Returns how many channels of it have been read, and up to which
+/// channel has been written.
 ///
 /// # Safety
-/// The addresses must be places of rows of the job.
+/// The addresses must be places of rows of the job, and `y + i` be aligned if it is streamed.
 #[inline(always)]
-unsafe fn write_and_read<S, G, X, Y>(
+unsafe fn write_and_read<S, G, X, Y, const MEMORY: bool>(
     s: S,
     results: &Results<S, impl Pointwise<S>>,
-    work: &Work<impl Affine, false>,
+    work: &Work<impl Affine, MEMORY>,
+    mut i: usize,
     (x, y): (*const X, *mut Y),
     ahead: *const X,
     reading: &mut G,
@@ -112,25 +141,31 @@ where
     X: Storage,
     Y: Output,
 {
-    let (mut read, mut written) = (0, 0);
+    let mut read = 0;
+    // A row from memory is less than a page.
+    work.look_up(s, ahead, y);
     // Blocks of what is read are as many of what is written.
-    while work.job.channels - written >= G::block::<X>() {
+    while work.job.channels - i >= G::block::<X>() {
         for part in 0..G::parts::<X>() {
             // Before what is stored: addresses of one place in different pages are taken for the same,
             // and a load would wait for the store.
-            // SAFETY: as much has been read as written, and so a block is left.
+            // SAFETY: no more has been read than written, and so a block is left.
             unsafe { reading.add(s, ahead.add(read), part) };
-            // SAFETY: a block is left.
-            if !unsafe { write_whole_block(s, results, work.affine, false, written, x, y) } {
+            if work.fetches() {
+                work.ahead.fetch(s, ahead.wrapping_add(i));
+            }
+            // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
+            // cache line.
+            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
                 for part in part + 1..G::parts::<X>() {
                     // SAFETY: as above.
                     unsafe { reading.add(s, ahead.add(read), part) };
                 }
-                return (read + G::block::<X>(), written);
+                return (read + G::block::<X>(), i);
             }
-            written += UNROLL * S::LANES;
+            i += UNROLL * S::LANES;
         }
         read += G::block::<X>();
     }
-    (read, written)
+    (read, i)
 }

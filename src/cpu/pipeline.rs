@@ -5,7 +5,7 @@ use super::affine::Affine;
 use super::ahead::{Ahead, look_up, page};
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
-use super::lead::{LEAD, can_lead, lead_pays, run_leading};
+use super::lead::{LEAD, can_lead, can_lead_from_memory, lead_pays, run_leading};
 use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
     Kernel, Simd,
@@ -59,8 +59,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
-        let leads = const { can_lead::<S, F, A>() && !(MEMORY && is_usual::<A, X, Y>()) }
-            && lead_pays::<S, F, X>(job);
+        let leads = can_lead::<S, F, A>() && lead_pays::<S, F, A, X, Y>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW);
         let mut arounds = [Around::new(), Around::new()];
         let around = if MEMORY
@@ -85,9 +84,12 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
             row = rows.end;
             // SAFETY: `new`'s caller vouches for the rows.
             unsafe {
-                if leads && rows.len() > LEAD {
-                    let work = Work { job, affine: self.affine, around: None, ahead };
-                    run_leading::<S, F, A, X, Y>(s, prepared, &work, rows, x, y);
+                let leads = leads && rows.len() > LEAD;
+                if leads && can_lead_from_memory::<A, X, Y>() {
+                    run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
+                } else if leads && !(MEMORY && is_usual::<A, X, Y>()) {
+                    let work = Work::<A, false> { job, affine: self.affine, around: None, ahead };
+                    run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
                 } else {
                     run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                 }
@@ -117,6 +119,21 @@ impl<A, const MEMORY: bool> Work<'_, A, MEMORY> {
     pub(super) fn fetches(&self) -> bool {
         MEMORY && self.job.fetch
     }
+
+    /// Whether rows share blocks.
+    #[inline(always)]
+    pub(super) fn shares<X: Output, Y: Output>(&self) -> bool
+    where
+        A: Affine,
+    {
+        MEMORY && is_usual::<A, X, Y>() && self.around.is_some()
+    }
+
+    /// [Looks up](look_up) pages ahead of `x` and `y`, if they come from memory or go there.
+    #[inline(always)]
+    pub(super) fn look_up<S: Simd, X, Y>(&self, s: S, x: *const X, y: *mut Y) {
+        look_up(s, self.fetches().then_some(x), self.streams().then_some(y));
+    }
 }
 
 /// Does the rows `rows` of a job, which begin at `x` and `y` and are a stride apart, one after the
@@ -140,7 +157,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     Y: Output,
 {
     let job = work.job;
-    let shared = MEMORY && is_usual::<A, X, Y>() && work.around.is_some();
+    let shared = work.shares::<X, Y>();
     let mut before = None;
     for i in 0..rows.len() {
         let (x, index) = (x.wrapping_add(i * job.x.stride), rows.start + i);
@@ -150,7 +167,8 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
             let row = F::row(prepared, s, F::find(prepared, s, F::begin(s), begun));
             let results = Results { row, factor: factor::<S, Y>(s, job, index) };
             let y = y.add(i * job.y.stride);
-            let from = begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, y);
+            let from =
+                begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, (x, y));
             let leave = shared && i + 1 < rows.len();
             let left = write_row(s, &results, work, from, leave, x, y);
             if leave {
@@ -216,8 +234,7 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const MEMORY: boo
         while n - i >= block {
             let mut until = n;
             if work.streams() || work.fetches() {
-                let (x, y) = (x.wrapping_add(i), y.wrapping_add(i));
-                look_up(s, work.fetches().then_some(x), work.streams().then_some(y));
+                work.look_up(s, x.wrapping_add(i), y.wrapping_add(i));
                 until = n.min(i + page::<X>().min(page::<Y>()));
             }
             let until = until - (until - i) % block;

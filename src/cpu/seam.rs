@@ -10,7 +10,7 @@ use super::affine::Affine;
 use super::cache::LINE;
 use super::function::{Function, Pointwise};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, is_usual, try_store};
+use super::pipeline::{Results, UNROLL, Work, try_store};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -74,8 +74,8 @@ pub(super) struct Before<S: Simd, R> {
     pub(super) left: usize,
 }
 
-/// Writes the begin of a row, together with what is left of the row before. Returns from which channel on
-/// it is to be written, and up to which in parts of vectors.
+/// Writes the begin of a row, together with what is left of the row before; `reading` is the row that is
+/// read meanwhile. Returns from which channel on it is to be written, and up to which in parts of vectors.
 ///
 /// # Safety
 /// They must be places of rows of the job, and `before` the row before.
@@ -85,8 +85,8 @@ pub(super) unsafe fn begin_row<S, F, A, X, Y, const MEMORY: bool>(
     work: &Work<A, MEMORY>,
     before: Option<Before<S, F::Row<S>>>,
     results: &Results<S, F::Row<S>>,
-    x: *const X,
-    y: *mut Y,
+    reading: *const X,
+    (x, y): (*const X, *mut Y),
 ) -> (usize, usize)
 where
     S: Simd,
@@ -98,11 +98,11 @@ where
     if !work.streams() {
         return (0, 0);
     }
-    let around = if is_usual::<A, X, Y>() { work.around } else { None };
+    let around = if work.shares::<X, Y>() { work.around } else { None };
     match (around, before) {
         (Some(around), Some(Before { results: before, left })) if left > 0 => {
             if work.fetches() {
-                work.ahead.fetch(s, x.wrapping_sub(left));
+                work.ahead.fetch(s, reading.wrapping_sub(left));
             }
             // SAFETY: the rows follow each other without gaps; what was left begins where a block
             // of the row before ended.
