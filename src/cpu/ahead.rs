@@ -1,7 +1,7 @@
 //! What is fetched from memory before it is read.
 
 use super::cache::LINE;
-use super::job::Job;
+use super::job::{Job, Places};
 use super::pipeline::UNROLL;
 use super::simd::Simd;
 
@@ -72,21 +72,23 @@ impl Ahead {
             false if twice => Self::ROWS.max(row),
             false => Self::STRAIGHT,
         };
-        Self { first_level, ..Self::by::<X>(bytes, job.x.stride, job.channels) }
+        Self { first_level, ..Self::by::<X>(bytes, &job.x, job.channels) }
     }
 
-    /// For rows of `channels` channels, `stride` apart, that are read straight on.
-    pub(super) fn straight<X>(stride: usize, channels: usize) -> Self {
-        Self::by::<X>(Self::STRAIGHT, stride, channels)
+    /// For rows of `channels` channels that are read straight on.
+    pub(super) fn straight<X>(places: &Places, channels: usize) -> Self {
+        Self::by::<X>(Self::STRAIGHT, places, channels)
     }
 
-    /// For what is fetched into the second level `bytes` bytes before it is read, or that many rows.
-    fn by<X>(bytes: usize, stride: usize, channels: usize) -> Self {
-        let row = channels * size_of::<X>();
-        let elements = if stride == channels || row > bytes {
+    /// For what is fetched into the second level `bytes` bytes before it is read, or that many rows or
+    /// groups of them, if there are gaps between those.
+    fn by<X>(bytes: usize, places: &Places, channels: usize) -> Self {
+        let (stride, run) = places.runs(channels);
+        let run_bytes = run * size_of::<X>();
+        let elements = if stride == run || run_bytes > 2 * bytes {
             bytes / size_of::<X>()
         } else {
-            (bytes / row).max(1) * stride
+            (bytes / run_bytes).max(1) * stride
         };
         Self { elements, first_level: false }
     }

@@ -76,6 +76,17 @@ impl Places {
         Self { data, left, ..*self }
     }
 
+    /// Elements from one group to the next, and how many those of a group, of rows of `channels` channels,
+    /// take; without groups, the same of rows.
+    #[inline]
+    pub(crate) fn runs(&self, channels: usize) -> (usize, usize) {
+        if self.group == usize::MAX {
+            return (self.stride, channels);
+        }
+        let run = (self.group - 1) * self.stride + channels;
+        (self.group.wrapping_mul(self.stride).wrapping_add(self.jump), run)
+    }
+
     /// Whether the rows, of `channels` channels, follow each other without gaps.
     #[inline(always)]
     fn is_dense(&self, channels: usize) -> bool {

@@ -55,8 +55,8 @@ unsafe fn add<X: Storage, R: Storage>(tensors: &Residual, job: &Job, row: usize)
         // The function asks for the sums that come next, which may be the residual.
         let fetch_residual = job.fetch && !core::ptr::eq(residual, sum);
         let ahead = (
-            job.fetch.then(|| Ahead::straight::<X>(tensors.x.places.stride, channels)),
-            fetch_residual.then(|| Ahead::straight::<R>(tensors.residual.stride, channels)),
+            job.fetch.then(|| Ahead::straight::<X>(&tensors.x.places, channels)),
+            fetch_residual.then(|| Ahead::straight::<R>(&tensors.residual, channels)),
         );
         enter(job.isa, Add { x, residual, sum, channels, ahead });
     }
