@@ -43,4 +43,4 @@ pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;
 #[cfg(feature = "rayon")]
 pub(crate) use threads::run_parallel;
-pub(crate) use threads::{fetch_pays, run_part, run_serial, stream_pays};
+pub(crate) use threads::{is_large, run_part, run_serial, stream_pays};

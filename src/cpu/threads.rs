@@ -9,24 +9,29 @@ use super::seam::shares_blocks;
 use super::split::for_part;
 use crate::Norm;
 
-/// Whether the output of `job`, elements of `size` bytes, is better written past the caches: if the
-/// last of them does not hold both it and the input, and its rows begin at cache lines, share blocks
-/// or are long. The lines at either end of a row are otherwise read from memory first, and the
-/// streamed stores wait for them.
+/// Whether `job`, with an output of elements of `size` bytes, is more than the caches keep until it is used
+/// again: then its input is better fetched ahead. That is half of the last level, which others use, too.
 ///
-/// `cargo bench --bench stream` on a Zen 4 with 32 MiB, rows of 768 channels in f32, plain time over
-/// streamed time, from 48 MiB on: 1.4 to 1.75 (RMSNorm, LayerNorm), 0.9 to 1.3 (DyT, DyISRU, Derf),
-/// whether rows begin at cache lines or 16 bytes behind.
+/// Beside plain stores and no fetching, on a Zen 4 whose 32 MiB are shared, in rows of 576 to 4096 channels:
+/// 0.9 to 1.1 of the speed with 8 MiB in all, 1 to 2.1 with 18 to 32.
+pub(crate) fn is_large(job: &Job, size: usize) -> bool {
+    let output = if job.x.data == job.y.data { 0 } else { size };
+    let bytes = job.rows * job.channels * (job.x_element.size() + output);
+    let last_level = cache_sizes().last_level();
+    last_level > 0 && bytes > last_level / 2
+}
+
+/// Whether the output of a [large](is_large) `job`, elements of `size` bytes, is better written past the
+/// caches: if its rows begin at cache lines, share blocks or are long. The lines at either end of a row
+/// are otherwise read from memory first, and the streamed stores wait for them.
+///
+/// `cargo bench --bench stream` on a Zen 4, rows of 768 channels in f32, plain time over streamed time, from
+/// 32 MiB on: 1.4 to 2.1 (RMSNorm, LayerNorm), 0.9 to 1.6 (DyT, DyISRU, Derf), whether rows begin at cache
+/// lines or 16 bytes behind.
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
-    if job.rows == 0 {
-        // Its channels and its stride may be more than memory can hold.
-        return false;
-    }
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
-    let row = job.channels * size;
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
-    is_large(job.rows * (row + job.channels * job.x_element.size()))
-        && (aligned || row >= LONG_ROW || (shares_blocks(&job) && will_be_usual(norm, &job)))
+    aligned || job.channels * size >= LONG_ROW || (shares_blocks(&job) && will_be_usual(norm, &job))
 }
 
 /// Whether `job` comes down to what has blocks that rows share.
@@ -34,17 +39,6 @@ fn will_be_usual(norm: Norm, job: &Job) -> bool {
     job.stored == Stored::Element(job.x_element)
         && become_plain(norm, job)
         && !job.fused.is_some_and(Fused::has_output)
-}
-
-/// Whether the input of `job` is better fetched ahead: if it comes from memory.
-pub(crate) fn fetch_pays(job: &Job) -> bool {
-    is_large(job.rows * job.channels * job.x_element.size())
-}
-
-/// Whether the last level of the caches is known not to hold `bytes` bytes.
-fn is_large(bytes: usize) -> bool {
-    let last_level = cache_sizes().last_level();
-    last_level > 0 && bytes > last_level
 }
 
 /// Bytes of a row of output from which on its ends do not matter.

@@ -52,9 +52,11 @@ impl Forward<'_> {
             fused: fused.as_ref(),
             first: (0, 0),
         };
-        job.fetch = cpu::fetch_pays(&job);
+        job.fetch = cpu::is_large(&job, y_size);
         job.stream = self.x.data != self.y.data
-            && self.stream.unwrap_or_else(|| cpu::stream_pays(self.norm, &job, y_size));
+            && self
+                .stream
+                .unwrap_or_else(|| job.fetch && cpu::stream_pays(self.norm, &job, y_size));
         match fused {
             Some(Fused { output: Some(output), .. }) => {
                 // What the function writes stays in the caches.
