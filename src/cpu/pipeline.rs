@@ -50,7 +50,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && is_usual::<A, X, Y>()) {
+        if const { MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && is_usual::<A, X, Y>()) } {
             unreachable!("`run_affine` chooses one that is compiled");
         }
         let function = self.function;
@@ -62,8 +62,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let leads = can_lead::<S, F, A>() && lead_pays::<S, F, A, X, Y>(job);
         let ahead = Ahead::of::<X>(job, F::READS_ROW);
         let mut arounds = [Around::new(), Around::new()];
-        let around = if MEMORY
-            && is_usual::<A, X, Y>()
+        let around = if const { MEMORY && is_usual::<A, X, Y>() }
             && job.stream
             && shares_blocks(job)
             && has_seams::<S, Y>(job)
@@ -85,14 +84,21 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
             // SAFETY: `new`'s caller vouches for the rows.
             unsafe {
                 let leads = leads && rows.len() > LEAD;
-                if leads && can_lead_from_memory::<A, X, Y>() {
-                    run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
-                } else if leads && !(MEMORY && is_usual::<A, X, Y>()) {
-                    let work = Work::<A, false> { job, affine: self.affine, around: None, ahead };
-                    run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
-                } else {
-                    run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
+                // Constants, so that no more is compiled.
+                if const { can_lead::<S, F, A>() && can_lead_from_memory::<A, X, Y>() } {
+                    if leads {
+                        run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
+                        continue;
+                    }
+                } else if const { can_lead::<S, F, A>() && !(MEMORY && is_usual::<A, X, Y>()) } {
+                    if leads {
+                        let work =
+                            Work::<A, false> { job, affine: self.affine, around: None, ahead };
+                        run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
+                        continue;
+                    }
                 }
+                run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
             }
         }
     }
@@ -126,7 +132,7 @@ impl<A, const MEMORY: bool> Work<'_, A, MEMORY> {
     where
         A: Affine,
     {
-        MEMORY && is_usual::<A, X, Y>() && self.around.is_some()
+        self.around.is_some() && const { MEMORY && is_usual::<A, X, Y>() }
     }
 
     /// [Looks up](look_up) pages ahead of `x` and `y`, if they come from memory or go there.
