@@ -90,13 +90,12 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
                         run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                         continue;
                     }
-                } else if const { can_lead::<S, F, A>() && !(MEMORY && is_usual::<A, X, Y>()) } {
-                    if leads {
-                        let work =
-                            Work::<A, false> { job, affine: self.affine, around: None, ahead };
-                        run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
-                        continue;
-                    }
+                } else if const { can_lead::<S, F, A>() && !(MEMORY && is_usual::<A, X, Y>()) }
+                    && leads
+                {
+                    let work = Work::<A, false> { job, affine: self.affine, around: None, ahead };
+                    run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
+                    continue;
                 }
                 run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
             }
