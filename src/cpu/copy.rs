@@ -7,8 +7,8 @@ use super::simd::{Kernel, Simd};
 use crate::Error;
 
 /// Copies `source` to `destination` with the vectors of [`Isa::current`]; past the caches if
-/// `stream`, and then pages of both are looked up ahead. Kernels are measured against it: no function of
-/// a row can be faster than reading the row and writing it.
+/// `stream`, and then pages of both are looked up ahead. Kernels are measured against it: a function of a
+/// row reads the row and writes it, too.
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ; those of [`Isa::current`].
