@@ -113,20 +113,27 @@ fn more_parts_than_work() {
 
 #[test]
 fn any_batch_size_and_row_position() {
+    // Rows enough that operands are widened, or made where there are none.
+    const ROWS: usize = 9;
     for norm in Norm::DEFAULTS {
         for isa in isas() {
             for (x_type, y_type) in type_pairs() {
-                // And where chains of sums end with the row, or just not.
-                for channels in FEW_LENGTHS.into_iter().chain([2047, 2048, 2049]) {
-                    let batch = full(norm, isa, 7, channels).types(x_type, y_type);
-                    let numbers = batch.numbers(11);
-                    let all = batch.run(&numbers).all_bits();
-                    for row in 0..7 {
-                        let alone = Call { rows: 1, ..batch.clone() };
-                        let of_row = row * channels..(row + 1) * channels;
-                        let x = slice(&numbers.x, of_row.clone());
-                        let y = alone.run(&Numbers { x, ..numbers.clone() });
-                        assert_eq!(y.all_bits(), all[of_row], "row {row} of {batch:?}");
+                for (weight, bias) in
+                    [(Some(F32), Some(Bf16)), (Some(Bf16), None), (None, None), (None, Some(F32))]
+                {
+                    // And where chains of sums end with the row, or just not.
+                    for channels in FEW_LENGTHS.into_iter().chain([2047, 2048, 2049]) {
+                        let batch = Call::new(norm, isa, ROWS, channels).affine(weight, bias);
+                        let batch = batch.types(x_type, y_type);
+                        let numbers = batch.numbers(11);
+                        let all = batch.run(&numbers).all_bits();
+                        for row in [0, 4, ROWS - 1] {
+                            let alone = Call { rows: 1, ..batch.clone() };
+                            let of_row = row * channels..(row + 1) * channels;
+                            let x = slice(&numbers.x, of_row.clone());
+                            let y = alone.run(&Numbers { x, ..numbers.clone() });
+                            assert_eq!(y.all_bits(), all[of_row], "row {row} of {batch:?}");
+                        }
                     }
                 }
             }

@@ -34,8 +34,7 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
 }
 
 /// Whether it is compiled for rows from memory, too. That leaves time enough for the arithmetic, and
-/// taking turns is faster, but for short rows of elements of two bytes: on a Zen 4 those were 1.05 to 1.4
-/// times as fast, the shortest the most.
+/// taking turns is faster, but for short rows of elements of two bytes.
 pub(super) const fn can_lead_from_memory<A: Affine, X: Storage, Y: Output>() -> bool {
     is_usual::<A, X, Y>() && size_of::<X>() == 2
 }

@@ -11,9 +11,6 @@ use crate::Norm;
 
 /// Whether `job`, with an output of elements of `size` bytes, is more than the caches keep until it is used
 /// again: then its input is better fetched ahead. That is half of the last level, which others use, too.
-///
-/// Beside plain stores and no fetching, on a Zen 4 whose 32 MiB are shared, in rows of 576 to 4096 channels:
-/// 0.9 to 1.1 of the speed with 8 MiB in all, 1 to 2.1 with 18 to 32.
 pub(crate) fn is_large(job: &Job, size: usize) -> bool {
     let output = if job.x.data == job.y.data { 0 } else { size };
     let bytes = job.rows * job.channels * (job.x_element.size() + output);
@@ -25,9 +22,9 @@ pub(crate) fn is_large(job: &Job, size: usize) -> bool {
 /// caches: if its rows begin at cache lines, share blocks or are long. The lines at either end of a row
 /// are otherwise read from memory first, and the streamed stores wait for them.
 ///
-/// `cargo bench --bench stream` on a Zen 4, rows of 768 channels in f32, plain time over streamed time, from
-/// 32 MiB on: 1.4 to 2.1 (RMSNorm, LayerNorm), 0.9 to 1.6 (DyT, DyISRU, Derf), whether rows begin at cache
-/// lines or 16 bytes behind.
+/// `cargo bench --bench stream` on a Zen 4 whose 32 MiB of last level are shared, rows of 768 channels in f32,
+/// plain time over streamed time, from an output of 16 MiB on: 1.4 to 2.1 (RMSNorm, LayerNorm), 1.3 to 1.7
+/// (DyISRU), 0.8 to 1.3 (DyT, Derf), whether rows begin at cache lines or 16 bytes behind.
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
