@@ -3,10 +3,10 @@
 
     python3 scripts/fit_tables.py > src/cpu/math/tables.rs
 
-Needs mpmath (pip install mpmath). Deterministic; takes about ten seconds.
+Needs mpmath (pip install mpmath). Deterministic; takes about a minute.
 
-Every fit is a minimax fit (Remez's exchange on a dense grid) of the error in ulps of the
-result. Coefficients are rounded to f32 one after the other, from the constant term up, and
+Every fit is a minimax fit (Remez's exchange on a dense grid; for quotients Lawson's weights) of the error
+in ulps of the result. Coefficients are rounded to f32 one after the other, from the constant term up, and
 what follows is fitted anew to what each rounding left over.
 """
 
@@ -77,21 +77,25 @@ def remez(t, target, weight, n):
             best = (worst, c)
         if worst <= levelled * 1.0001:
             break
-        # One node for each run of errors of the same sign: where the run is worst.
-        runs = []
-        for i, e in enumerate(error):
-            if runs and (error[runs[-1]] > 0) == (e > 0):
-                if abs(e) > abs(error[runs[-1]]):
-                    runs[-1] = i
-            else:
-                runs.append(i)
-        while len(runs) > n + 1:
-            ends = abs(error[runs[0]]) < abs(error[runs[-1]])
-            runs.pop(0 if ends else -1)
-        if len(runs) < n + 1:
+        nodes = worst_of_runs(error, n + 1)
+        if len(nodes) < n + 1:
             break
-        nodes = runs
     return best
+
+
+def worst_of_runs(error, most):
+    """Of each run of errors of the same sign where it is worst; of at most so many runs."""
+    runs = []
+    for i, e in enumerate(error):
+        if runs and (error[runs[-1]] > 0) == (e > 0):
+            if abs(e) > abs(error[runs[-1]]):
+                runs[-1] = i
+        else:
+            runs.append(i)
+    while len(runs) > most:
+        ends = abs(error[runs[0]]) < abs(error[runs[-1]])
+        runs.pop(0 if ends else -1)
+    return runs
 
 
 def grid(low, high, n=240):
@@ -198,6 +202,56 @@ def table(name, f, unit, slope, shift, offset, limit):
                 columns=columns, worst=worst)
 
 
+def rational(name, f, digits, above, below, limit):
+    """P and Q in f(z) = z P(z^2) / Q(z^2) for |z| <= limit, of degrees `above` and `below`, Q monic, for
+    results that will be rounded to `digits` digits.
+
+    By least squares of the error times Q of the round before, each point weighed by what its error was
+    in all rounds (Lawson's algorithm), which levels the errors.
+    """
+    z = [mpf(v) for v in grid(0, limit, 300)[1:]]
+    value = [f(v) for v in z]
+    # In ulps; below 1/2 in those of the end of an octave, since what is wrong near 0 is so in every one.
+    weight = [mpf(2) ** digits / (v if v < 0.5 else 1) for v in value]
+    lawson, below_value, best = [mpf(1)] * len(z), [mpf(1)] * len(z), None
+    for _ in range(120):
+        size = above + below + 1
+        matrix, rhs = [[mpf(0)] * size for _ in range(size)], [mpf(0)] * size
+        for v, wanted, w, share, b in zip(z, value, weight, lawson, below_value):
+            square = (v / limit) ** 2
+            row = ([v * square**k for k in range(above + 1)]
+                   + [-wanted * square**k for k in range(1, below + 1)])
+            factor = share * (w / b) ** 2
+            for a, left in enumerate(row):
+                for c, right in enumerate(row):
+                    matrix[a][c] += factor * left * right
+                rhs[a] += factor * left * wanted
+        solution = solve(matrix, rhs)
+        p, q = solution[:above + 1], [mpf(1)] + solution[above + 1:]
+        below_value = [sum(c * (v / limit) ** (2 * k) for k, c in enumerate(q)) for v in z]
+        error = [abs(v * sum(c * (v / limit) ** (2 * k) for k, c in enumerate(p)) / b - wanted) * w
+                 for v, wanted, w, b in zip(z, value, weight, below_value)]
+        worst = max(error)
+        if best is None or worst < best[0]:
+            best = (worst, p, q)
+        lawson = [share * (e / worst + mpf(1) / 1000) ** mpf(0.7) for share, e in zip(lawson, error)]
+        mean = sum(lawson) / len(lawson)
+        lawson = [share / mean for share in lawson]
+    _, p, q = best
+    # Q monic in z^2 itself.
+    unit = q[-1] / mpf(limit) ** (2 * below)
+    p, q = ([f32(c / mpf(limit) ** (2 * k) / unit) for k, c in enumerate(cs)] for cs in (p, q[:-1]))
+    worst = max(float(abs(quotient(p, q, v) - y) * w) for v, y, w in zip(z, value, weight))
+    worst = max(worst, float((1 - quotient(p, q, limit)) * 2.0**digits))
+    return dict(name=name, digits=digits, numerator=p, denominator=q, limit=limit, worst=worst)
+
+
+def quotient(p, q, z):
+    s = z * z
+    return (z * sum(mpf(c) * s**k for k, c in enumerate(p))
+            / (sum(mpf(c) * s**k for k, c in enumerate(q)) + s ** len(q)))
+
+
 def decimal(x):
     """The shortest decimal that reads back as the f32 x."""
     for digits in range(1, 10):
@@ -228,6 +282,18 @@ pub(super) static {name}: Pieces<{t["shift"]}> = Pieces {{
         print("        ],")
     print("    ],")
     print("};")
+
+
+def write_rational(r):
+    name, sizes = r["name"], f'{len(r["numerator"])}, {len(r["denominator"])}'
+    print(f"""
+/// {name.split("_")[0].lower()} for results of {r["digits"]} digits. Fit error {r["worst"]:.4f} ulp of those.
+#[rustfmt::skip]
+pub(super) const {name}: Rational<{sizes}> = Rational {{
+    numerator: [{", ".join(decimal(c) for c in r["numerator"])}],
+    denominator: [{", ".join(decimal(c) for c in r["denominator"])}],
+    limit: {decimal(r["limit"])},
+}};""")
 
 
 def write_polynomial(name, comment, fitted):
@@ -277,9 +343,13 @@ def main():
     print("""//! Fitted coefficients. Generated: do not edit, run
 //! `python3 scripts/fit_tables.py > src/cpu/math/tables.rs`.
 
-use super::pieces::Pieces;""")
+use super::{pieces::Pieces, rational::Rational};""")
     write_table(tanh)
     write_table(erf)
+    for name, f, digits, above, below, limit in [
+            ("TANH_8", mp.tanh, 8, 2, 2, 5.2), ("TANH_11", mp.tanh, 11, 3, 3, 6.6),
+            ("ERF_8", mp.erf, 8, 2, 3, 3.0), ("ERF_11", mp.erf, 11, 3, 3, 3.3)]:
+        write_rational(rational(name, f, digits, above, below, limit))
     write_polynomial("SMALL_TANH", [
         "`Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`."], small_tanh())
     write_polynomial("EXPM1", [

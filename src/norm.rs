@@ -30,6 +30,9 @@ pub enum Norm {
         eps: f32,
     },
     /// `tanh(alpha x)` ([Zhu et al. 2025](https://arxiv.org/abs/2503.10622)).
+    ///
+    /// For an output in bf16 or f16 on the CPU, the value that is rounded is within 0.016 ulp of bf16, or
+    /// 0.0066 ulp of f16, of the exact one.
     DyT {
         /// The slope at 0.
         alpha: f32,
@@ -49,6 +52,9 @@ pub enum Norm {
         scale: f32,
     },
     /// `erf(alpha x + shift)` ([Chen et al. 2025](https://arxiv.org/abs/2512.10938)).
+    ///
+    /// For an output in bf16 or f16 on the CPU, the value that is rounded is within 0.019 ulp of bf16, or
+    /// 0.005 ulp of f16, of the exact one, the argument's rounding aside.
     Derf {
         /// The slope of erf's argument.
         alpha: f32,

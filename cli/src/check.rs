@@ -26,20 +26,22 @@ pub fn limit<T: Number>(norm: Norm, weighted: bool) -> f64 {
     match f32::FRACTION_BITS - T::FRACTION_BITS {
         0 => in_f32,
         // The f32 result rounded once more, to T.
-        bits => 0.5 + in_f32 * 2.0_f64.powi(-bits) + estimate::<T>(norm, weighted),
+        bits => 0.5 + in_f32 * 2.0_f64.powi(-bits) + few_digits::<T>(norm, weighted),
     }
 }
 
-/// What DyISRU's root may add for bf16, in ulps of that: an estimate with a relative error of
-/// 2^-14 will do there.
-fn estimate<T: Number>(norm: Norm, weighted: bool) -> f64 {
-    match norm {
-        Norm::DyIsru { .. } if T::FRACTION_BITS == 7 => {
-            let ulps = 2.0_f64.powi(1 + T::FRACTION_BITS - 14);
-            if weighted { 2.0 * ulps } else { ulps }
-        }
+/// What the element-wise functions make do with for results of 16 bits may add, in ulps of those:
+/// DyISRU's estimate of the root, the short quotients of DyT and Derf.
+fn few_digits<T: Number>(norm: Norm, weighted: bool) -> f64 {
+    let ulps = match (norm, T::FRACTION_BITS) {
+        (Norm::DyIsru { .. }, 7) => 2.0_f64.powi(8 - 14),
+        (Norm::DyT { .. }, 7) => 0.016,
+        (Norm::DyT { .. }, 10) => 0.0066,
+        (Norm::Derf { .. }, 7) => 0.019,
+        (Norm::Derf { .. }, 10) => 0.005,
         _ => 0.0,
-    }
+    };
+    if weighted { 2.0 * ulps } else { ulps }
 }
 
 /// One input as the reference wants it, and what it gives.

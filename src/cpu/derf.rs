@@ -1,7 +1,7 @@
 //! Derf: `erf(alpha x + shift)`.
 
 use super::function::{Begun, Function, Pointwise};
-use super::math::Erf;
+use super::math::{Erf, ShortErf};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -16,31 +16,45 @@ pub(crate) struct Derf {
 impl Function for Derf {
     const READS_ROW: bool = false;
     const BY_ROW: bool = false;
-    type Prepared<S: Simd> = Erf<S>;
-    type Row<S: Simd> = Erf<S>;
+    type Prepared<S: Simd> = Prepared<S>;
+    type Row<S: Simd> = Prepared<S>;
     type Found = ();
     type Reading<S: Simd> = ();
 
     #[inline(always)]
-    fn prepare<S: Simd>(self, s: S, _: usize) -> Erf<S> {
-        Erf::new(s, self.alpha, self.shift)
+    fn prepare<S: Simd>(self, s: S, _: usize) -> Prepared<S> {
+        let exact = Erf::new(s, self.alpha, self.shift);
+        Prepared { exact, short: ShortErf::new(s, exact) }
     }
 
     #[inline(always)]
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn find<S: Simd, X: Storage>(_: Erf<S>, _: S, (): (), _: Begun<X>) {}
+    unsafe fn find<S: Simd, X: Storage>(_: Prepared<S>, _: S, (): (), _: Begun<X>) {}
 
     #[inline(always)]
-    fn row<S: Simd>(prepared: Erf<S>, _: S, (): ()) -> Erf<S> {
+    fn row<S: Simd>(prepared: Prepared<S>, _: S, (): ()) -> Prepared<S> {
         prepared
     }
 }
 
-impl<S: Simd> Pointwise<S> for Erf<S> {
+/// What a type of results does not need is never computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Prepared<S: Simd> {
+    exact: Erf<S>,
+    short: ShortErf<S>,
+}
+
+impl<S: Simd> Pointwise<S> for Prepared<S> {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        Erf::apply(self, s, x)
+        if const { Y::DIGITS <= 8 } {
+            self.short.for_bf16(s, x)
+        } else if const { Y::DIGITS <= 11 } {
+            self.short.for_f16(s, x)
+        } else {
+            self.exact.apply(s, x)
+        }
     }
 }

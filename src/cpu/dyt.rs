@@ -1,7 +1,7 @@
 //! DyT: `tanh(alpha x)`.
 
 use super::function::{Begun, Function, Pointwise};
-use super::math::Tanh;
+use super::math::{ShortTanh, Tanh};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -15,31 +15,44 @@ pub(crate) struct DyT {
 impl Function for DyT {
     const READS_ROW: bool = false;
     const BY_ROW: bool = false;
-    type Prepared<S: Simd> = Tanh<S>;
-    type Row<S: Simd> = Tanh<S>;
+    type Prepared<S: Simd> = Prepared<S>;
+    type Row<S: Simd> = Prepared<S>;
     type Found = ();
     type Reading<S: Simd> = ();
 
     #[inline(always)]
-    fn prepare<S: Simd>(self, s: S, _: usize) -> Tanh<S> {
-        Tanh::new(s, self.alpha)
+    fn prepare<S: Simd>(self, s: S, _: usize) -> Prepared<S> {
+        Prepared { exact: Tanh::new(s, self.alpha), short: ShortTanh::new(s, self.alpha) }
     }
 
     #[inline(always)]
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn find<S: Simd, X: Storage>(_: Tanh<S>, _: S, (): (), _: Begun<X>) {}
+    unsafe fn find<S: Simd, X: Storage>(_: Prepared<S>, _: S, (): (), _: Begun<X>) {}
 
     #[inline(always)]
-    fn row<S: Simd>(prepared: Tanh<S>, _: S, (): ()) -> Tanh<S> {
+    fn row<S: Simd>(prepared: Prepared<S>, _: S, (): ()) -> Prepared<S> {
         prepared
     }
 }
 
-impl<S: Simd> Pointwise<S> for Tanh<S> {
+/// What a type of results does not need is never computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Prepared<S: Simd> {
+    exact: Tanh<S>,
+    short: ShortTanh<S>,
+}
+
+impl<S: Simd> Pointwise<S> for Prepared<S> {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        Tanh::apply(self, s, x)
+        if const { Y::DIGITS <= 8 } {
+            self.short.for_bf16(s, x)
+        } else if const { Y::DIGITS <= 11 } {
+            self.short.for_f16(s, x)
+        } else {
+            self.exact.apply(s, x)
+        }
     }
 }

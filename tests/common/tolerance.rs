@@ -41,17 +41,21 @@ pub fn of_function(
         errors.extend(x.iter().zip(f).map(|(&x, f)| {
             of_scaled(norm, f.abs().max(least))
                 + of_argument(norm, x)
-                + of_estimate(norm, y_type, f.abs())
+                + of_few_digits(norm, y_type, f.abs())
         }));
     }
     errors
 }
 
-/// The error of the estimate of a root that DyISRU makes do with for bf16: a sixty-fourth of an
-/// ulp of it.
-fn of_estimate(norm: Norm, y_type: ElementType, size: f64) -> f64 {
+/// The error of what the element-wise functions make do with for results of 16 bits: DyISRU with an
+/// estimate of the root, DyT and Derf with quotients of short polynomials.
+fn of_few_digits(norm: Norm, y_type: ElementType, size: f64) -> f64 {
     match (norm, y_type) {
         (Norm::DyIsru { .. }, ElementType::Bf16) => size / (1 << 14) as f64,
+        (Norm::DyT { .. }, ElementType::Bf16) => 0.016 * ulp(y_type, size),
+        (Norm::DyT { .. }, ElementType::F16) => 0.0066 * ulp(y_type, size),
+        (Norm::Derf { .. }, ElementType::Bf16) => 0.019 * ulp(y_type, size),
+        (Norm::Derf { .. }, ElementType::F16) => 0.005 * ulp(y_type, size),
         _ => 0.0,
     }
 }

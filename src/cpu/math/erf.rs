@@ -2,7 +2,8 @@
 
 use super::{
     polynomial,
-    tables::{ERF, ERF_EXPONENT, EXPM1},
+    rational::Short,
+    tables::{ERF, ERF_8, ERF_11, ERF_EXPONENT, EXPM1},
 };
 use crate::cpu::simd::Simd;
 use core::f32::consts::{LN_2, LOG2_E};
@@ -42,16 +43,7 @@ impl<S: Simd> Erf<S> {
     #[inline(always)]
     pub(crate) fn apply<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let limit = s.splat(ERF.limit);
-        let mut z = x;
-        if self.by_f64 {
-            for j in 0..U {
-                z[j] = in_f64(s, x[j], self.wide);
-            }
-        } else {
-            for j in 0..U {
-                z[j] = s.mul_add(x[j], self.alpha, self.shift);
-            }
-        }
+        let z = self.argument(s, x);
         let mut magnitude = x;
         for j in 0..U {
             magnitude[j] = s.min(limit, s.abs(z[j]));
@@ -65,6 +57,51 @@ impl<S: Simd> Erf<S> {
             y[j] = s.with_sign(y[j], z[j]);
         }
         y
+    }
+
+    /// `alpha * x + shift`.
+    #[inline(always)]
+    fn argument<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let mut z = x;
+        if self.by_f64 {
+            for j in 0..U {
+                z[j] = in_f64(s, x[j], self.wide);
+            }
+        } else {
+            for j in 0..U {
+                z[j] = s.mul_add(x[j], self.alpha, self.shift);
+            }
+        }
+        z
+    }
+}
+
+/// `erf(alpha * x + shift)` for one `alpha` and `shift`, for results that will be rounded to f16 or
+/// bfloat16.
+#[derive(Clone, Copy)]
+pub(crate) struct ShortErf<S: Simd> {
+    argument: Erf<S>,
+    f16: Short<S, 4, 3>,
+    bf16: Short<S, 3, 3>,
+}
+
+impl<S: Simd> ShortErf<S> {
+    /// Prepares for what `exact` was prepared for.
+    #[inline(always)]
+    pub(crate) fn new(s: S, exact: Erf<S>) -> Self {
+        Self { argument: exact, f16: Short::new(s, &ERF_11, 1.0), bf16: Short::new(s, &ERF_8, 1.0) }
+    }
+
+    /// For results of 11 digits, within 0.0065 ulp of those but for the argument's rounding.
+    #[inline(always)]
+    pub(crate) fn for_f16<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        self.f16.apply(s, self.argument.argument(s, x))
+    }
+
+    /// For results of 8 digits, within 0.019 ulp of those but for the argument's rounding.
+    #[inline(always)]
+    pub(crate) fn for_bf16<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        self.bf16.apply(s, self.argument.argument(s, x))
     }
 }
 

@@ -5,10 +5,12 @@
 //! then the next), so that the latency of one vector's step is hidden behind the others'.
 //!
 //! Where a lookup in 32 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are
-//! piecewise polynomials of degree 4 ([`pieces`]); elsewhere they are made from `exp`.
+//! piecewise polynomials of degree 4 ([`pieces`]); elsewhere they are made from `exp`. For results
+//! that will be rounded to f16 or bfloat16 both are quotients of short polynomials ([`rational`]), with a
+//! division: it is done beside the products and costs no more than an estimate of the reciprocal.
 //!
 //! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as
-//! normal ones, and no result but silu's is above 1 in magnitude. An error bound "in ulp" is the largest
+//! normal ones, and no result but silu's is above 1 in magnitude, once it is rounded to its type. An error bound "in ulp" is the largest
 //! distance from the exact value that a run over every f32 found, in units of the spacing of
 //! f32 at that value; `tests.rs` has these runs.
 //!
@@ -17,6 +19,7 @@
 mod erf;
 mod isru;
 mod pieces;
+mod rational;
 mod silu;
 #[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
 mod tables;
@@ -24,7 +27,12 @@ mod tanh;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use {erf::Erf, isru::Isru, silu::silu, tanh::Tanh};
+pub(crate) use {
+    erf::{Erf, ShortErf},
+    isru::Isru,
+    silu::silu,
+    tanh::{ShortTanh, Tanh},
+};
 
 use super::simd::Simd;
 

@@ -1,7 +1,7 @@
 //! Fitted coefficients. Generated: do not edit, run
 //! `python3 scripts/fit_tables.py > src/cpu/math/tables.rs`.
 
-use super::pieces::Pieces;
+use super::{pieces::Pieces, rational::Rational};
 
 /// The pieces of tanh. Fit error 0.28 ulp.
 #[rustfmt::skip]
@@ -95,6 +95,38 @@ pub(super) static ERF: Pieces<19> = Pieces {
             0.062843986, 0.079851486, 0.09354151, 0.10365814, 0.11034727, 0.11312714, 0.11180084, 0.107405774,
         ],
     ],
+};
+
+/// tanh for results of 8 digits. Fit error 0.0157 ulp of those.
+#[rustfmt::skip]
+pub(super) const TANH_8: Rational<3, 2> = Rational {
+    numerator: [79.452995, 8.075259, 0.05146181],
+    denominator: [79.457855, 34.528156],
+    limit: 5.2,
+};
+
+/// tanh for results of 11 digits. Fit error 0.0063 ulp of those.
+#[rustfmt::skip]
+pub(super) const TANH_11: Rational<4, 3> = Rational {
+    numerator: [6733.993, 832.7072, 15.713676, 0.028274015],
+    denominator: [6733.9976, 3077.3337, 143.67561],
+    limit: 6.6,
+};
+
+/// erf for results of 8 digits. Fit error 0.0188 ulp of those.
+#[rustfmt::skip]
+pub(super) const ERF_8: Rational<3, 3> = Rational {
+    numerator: [329.34164, 55.76085, 8.683829],
+    denominator: [291.88638, 146.46167, 27.963404],
+    limit: 3.0,
+};
+
+/// erf for results of 11 digits. Fit error 0.0045 ulp of those.
+#[rustfmt::skip]
+pub(super) const ERF_11: Rational<4, 3> = Rational {
+    numerator: [121.922, 16.72158, 4.6600075, 0.08045882],
+    denominator: [108.05069, 50.83737, 10.259928],
+    limit: 3.3,
 };
 
 /// `Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`.

@@ -7,15 +7,25 @@
 //! cargo test --release math::tests::exhaustive -- --ignored --nocapture
 //! ```
 
-use super::{Erf, Isru, Tanh, silu};
+use super::{Erf, Isru, ShortErf, ShortTanh, Tanh, silu};
 use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::{Isa, dispatch::enter};
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
-    Tanh { alpha: f32 },
-    Erf { alpha: f32, shift: f32 },
-    Isru { beta: f32 },
+    /// For results of so many digits.
+    Tanh {
+        alpha: f32,
+        digits: u32,
+    },
+    Erf {
+        alpha: f32,
+        shift: f32,
+        digits: u32,
+    },
+    Isru {
+        beta: f32,
+    },
     Silu,
 }
 
@@ -23,10 +33,10 @@ impl Function {
     fn exact(self, x: f32) -> f64 {
         let wide = f64::from(x);
         match self {
-            Self::Tanh { alpha } => (f64::from(alpha) * wide).tanh(),
+            Self::Tanh { alpha, .. } => (f64::from(alpha) * wide).tanh(),
             // Not `+ 0.0`, which would turn -0 into +0.
-            Self::Erf { alpha, shift: 0.0 } => libm::erf(f64::from(alpha) * wide),
-            Self::Erf { alpha, shift } => libm::erf(f64::from(alpha) * wide + f64::from(shift)),
+            Self::Erf { alpha, shift: 0.0, .. } => libm::erf(f64::from(alpha) * wide),
+            Self::Erf { alpha, shift, .. } => libm::erf(f64::from(alpha) * wide + f64::from(shift)),
             Self::Isru { .. } if x.is_infinite() => f64::from(x.signum()),
             // Neither the square of an f32 nor of its reciprocal leaves the range of f64.
             Self::Isru { beta } => wide / (f64::from(beta) + wide * wide).sqrt(),
@@ -34,9 +44,17 @@ impl Function {
         }
     }
 
-    /// Whether no result may be above 1 in magnitude.
+    /// The digits of results.
+    fn digits(self) -> u32 {
+        match self {
+            Self::Tanh { digits, .. } | Self::Erf { digits, .. } => digits,
+            Self::Isru { .. } | Self::Silu => 24,
+        }
+    }
+
+    /// Whether no result may be above 1 in magnitude. What is for fewer digits may, until it is rounded.
     fn is_bounded(self) -> bool {
-        !matches!(self, Self::Silu)
+        !matches!(self, Self::Silu) && self.digits() == 24
     }
 
     /// An error that counts for nothing at `x`: where silu's sigmoid is subnormal, a product of
@@ -63,24 +81,33 @@ impl Kernel for Apply<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { function, x, y } = self;
         match function {
-            Function::Tanh { alpha } => {
-                let tanh = Tanh::new(s, alpha);
+            Function::Tanh { alpha, digits } => {
+                let (exact, tanh) = (Tanh::new(s, alpha), ShortTanh::new(s, alpha));
                 blocks(
                     s,
                     x,
                     y,
                     #[inline(always)]
-                    |block| tanh.apply::<UNROLL>(s, block),
+                    |block| match digits {
+                        24 => exact.apply::<UNROLL>(s, block),
+                        8 => tanh.for_bf16(s, block),
+                        _ => tanh.for_f16(s, block),
+                    },
                 );
             }
-            Function::Erf { alpha, shift } => {
-                let erf = Erf::new(s, alpha, shift);
+            Function::Erf { alpha, shift, digits } => {
+                let exact = Erf::new(s, alpha, shift);
+                let erf = ShortErf::new(s, exact);
                 blocks(
                     s,
                     x,
                     y,
                     #[inline(always)]
-                    |block| erf.apply::<UNROLL>(s, block),
+                    |block| match digits {
+                        24 => exact.apply::<UNROLL>(s, block),
+                        8 => erf.for_bf16(s, block),
+                        _ => erf.for_f16(s, block),
+                    },
                 );
             }
             Function::Isru { beta } => {
@@ -134,7 +161,7 @@ impl Worst {
     }
 }
 
-/// `|y - exact|` in units of the spacing of f32 at `exact`; infinite where `y` breaks one of the
+/// `|y - exact|` in units of the spacing that results have at `exact`; infinite where `y` breaks one of the
 /// rules that hold without exception.
 fn error(function: Function, x: f32, y: f32, exact: f64) -> f64 {
     if exact.is_nan() || y.is_nan() {
@@ -148,9 +175,11 @@ fn error(function: Function, x: f32, y: f32, exact: f64) -> f64 {
     if f64::from(y) == exact || apart <= function.ignored(x) {
         return 0.0;
     }
-    let exponent = ((exact.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(-126);
-    // 2^(23 - exponent), made of its bits.
-    apart * f64::from_bits(((23 - exponent + 1023) as u64) << 52)
+    let (digits, least) =
+        (function.digits() as i32, if function.digits() == 11 { -14 } else { -126 });
+    let exponent = ((exact.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(least);
+    // 2^(digits - 1 - exponent), made of its bits.
+    apart * f64::from_bits(((digits - 1 - exponent + 1023) as u64) << 52)
 }
 
 /// The worst errors over `x`, one for each of `isas`.
@@ -235,13 +264,17 @@ fn exhaustive(functions: &[Function]) {
     }
 }
 
-/// Moderate, negative, zero, subnormal, and such that `alpha * x` overflows or underflows.
-const ALPHAS: [f32; 14] = [
+/// Moderate, negative, about the ends of those that coefficients take up, zero, subnormal, and such that
+/// `alpha * x` overflows or underflows.
+const ALPHAS: [f32; 17] = [
     1.0,
     0.5,
     0.2,
     0.731_058_6,
     -1.3,
+    8.0,
+    8.1,
+    2e-5,
     3.1e4,
     1e-6,
     0.0,
@@ -283,14 +316,18 @@ const SHIFTS: [(f32, f32); 8] = [
 
 #[test]
 fn tanh_is_within_its_bound() {
-    check(2.2, &ALPHAS.map(|alpha| Function::Tanh { alpha }));
+    for (bound, digits) in [(2.2, 24), (0.0066, 11), (0.016, 8)] {
+        check(bound, &ALPHAS.map(|alpha| Function::Tanh { alpha, digits }));
+    }
 }
 
 #[test]
 fn erf_is_within_its_bound() {
-    check(2.0, &[Function::Erf { alpha: 1.0, shift: 0.0 }]);
+    check(2.0, &[Function::Erf { alpha: 1.0, shift: 0.0, digits: 24 }]);
     // Here `alpha * x + shift` is rounded too.
-    check(2.5, &SHIFTS.map(|(alpha, shift)| Function::Erf { alpha, shift }));
+    for (bound, digits) in [(2.5, 24), (0.005, 11), (0.019, 8)] {
+        check(bound, &SHIFTS.map(|(alpha, shift)| Function::Erf { alpha, shift, digits }));
+    }
 }
 
 #[test]
@@ -312,13 +349,13 @@ fn exhaustive_silu() {
 #[test]
 #[ignore = "minutes"]
 fn exhaustive_tanh() {
-    exhaustive(&[1.0, 0.2, 0.731_058_6].map(|alpha| Function::Tanh { alpha }));
+    exhaustive(&[1.0, 0.2, 0.731_058_6].map(|alpha| Function::Tanh { alpha, digits: 24 }));
 }
 
 #[test]
 #[ignore = "minutes"]
 fn exhaustive_erf() {
-    exhaustive(&[Function::Erf { alpha: 1.0, shift: 0.0 }]);
+    exhaustive(&[Function::Erf { alpha: 1.0, shift: 0.0, digits: 24 }]);
 }
 
 #[test]
