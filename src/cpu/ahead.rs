@@ -1,9 +1,9 @@
 //! What is fetched from memory before it is read.
 
 use super::cache::LINE;
-use super::job::{Job, Places};
+use super::job::{Job, Operand, Places};
 use super::pipeline::UNROLL;
-use super::simd::Simd;
+use super::simd::{Simd, pause};
 
 /// Bytes of a page, the smallest there are.
 const PAGE: usize = 4096;
@@ -38,6 +38,17 @@ fn page_behind<T>(p: *const T, bytes: usize) -> *const u8 {
     p.cast::<u8>().wrapping_byte_add(bytes).map_addr(|a| a & !(PAGE - 1))
 }
 
+/// In which order rows are read and written.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Order {
+    /// Each element is written as it is read.
+    Straight,
+    /// A row is read, and then written.
+    InTurns,
+    /// A row is read while another is written.
+    Leading,
+}
+
 /// What is fetched while something else is in work.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
@@ -45,39 +56,54 @@ pub(super) struct Ahead {
     elements: usize,
     /// Whether it is fetched into the first level of the caches, not only into the second.
     first_level: bool,
+    /// Whether there is a [`pause`] each time.
+    paced: bool,
 }
 
 impl Ahead {
-    /// How far ahead of itself what is read is fetched into the first level, in bytes.
+    /// How far ahead of itself what is read is fetched into the second level, in bytes, if that is more than
+    /// a row.
+    const FAR: usize = 12 << 10;
+    /// The same into the first level.
     const NEAR: usize = 5632;
-    /// The same into the second level, of what reads straight on.
-    const STRAIGHT: usize = 8 << 10;
-    /// The same of what reads a row twice before the next one, if that is more than a row.
-    const ROWS: usize = 12 << 10;
-    /// Bytes of the weight, and of a row that is read twice, from which on the first level has enough to
-    /// do with them.
-    const LONG: usize = 12 << 10;
+    /// Bytes of a row from which on the second level is better.
+    const LONG: usize = 1 << 10;
+    const LONG_LEADING: usize = 512;
+    const LONG_IN_TURNS: usize = 4 << 10;
+    /// The same of a row that takes turns and the operands together, which the first level has to hold.
+    const MOST_IN_TURNS: usize = 12 << 10;
 
-    /// For the input of `job`, whose rows are read twice before the next one, or straight on.
-    pub(super) fn of<X>(job: &Job, twice: bool) -> Self {
+    /// Nothing is.
+    pub(super) const NONE: Self = Self { elements: 0, first_level: false, paced: false };
+
+    /// For the input of `job`, whose rows are worked on in that order.
+    pub(super) fn of<X, Y>(job: &Job, order: Order) -> Self {
         if let Some(rows) = job.fused.and_then(|fused| fused.sums_at_once(job)) {
             // These are in the caches; those are asked for that are made next.
-            return Self { elements: rows * job.x.stride, first_level: false };
+            return Self { elements: rows * job.x.stride, first_level: false, paced: false };
         }
         let row = job.channels * size_of::<X>();
-        let weight = if job.weight.is_some() { job.channels * size_of::<f32>() } else { 0 };
-        let first_level = weight + if twice { row } else { 0 } <= Self::LONG;
-        let bytes = match first_level {
-            true => Self::NEAR,
-            false if twice => Self::ROWS.max(row),
-            false => Self::STRAIGHT,
+        let operand = |o: Operand| o.element.size() * job.channels;
+        let operands = job.weight.map_or(0, operand) + job.bias.map_or(0, operand);
+        let first_level = match order {
+            Order::Straight => row < Self::LONG,
+            Order::InTurns => row < Self::LONG_IN_TURNS && operands + row <= Self::MOST_IN_TURNS,
+            Order::Leading => row < Self::LONG_LEADING,
         };
-        Self { first_level, ..Self::by::<X>(bytes, &job.x, job.channels) }
+        let bytes = match order {
+            _ if first_level => Self::NEAR,
+            Order::InTurns => Self::FAR.max(row),
+            _ => Self::FAR,
+        };
+        // So few instructions, between rows that are only read, that they would come in bursts.
+        let paced =
+            order != Order::Straight && !first_level && size_of::<X>() + size_of::<Y>() == 8;
+        Self { first_level, paced, ..Self::by::<X>(bytes, &job.x, job.channels) }
     }
 
     /// For rows of `channels` channels that are read straight on.
     pub(super) fn straight<X>(places: &Places, channels: usize) -> Self {
-        Self::by::<X>(Self::STRAIGHT, places, channels)
+        Self::by::<X>(Self::FAR, places, channels)
     }
 
     /// For what is fetched into the second level `bytes` bytes before it is read, or that many rows or
@@ -90,7 +116,7 @@ impl Ahead {
         } else {
             (bytes / run_bytes).max(1) * stride
         };
-        Self { elements, first_level: false }
+        Self { elements, first_level: false, paced: false }
     }
 
     /// Fetches for as many elements as are written at once, of what is read from `x` on.
@@ -99,6 +125,9 @@ impl Ahead {
         let fetched = x.wrapping_add(self.elements).cast::<u8>();
         for line in 0..(UNROLL * S::LANES * size_of::<X>()).div_ceil(LINE) {
             s.prefetch(fetched.wrapping_add(line * LINE), self.first_level);
+        }
+        if const { size_of::<X>() == 4 } && self.paced {
+            pause();
         }
     }
 }

@@ -24,8 +24,10 @@ const fn space<X>() -> usize {
     if size_of::<X>() > 2 { 18 << 10 } else { 24 << 10 }
 }
 
-/// Bytes of the longest row that leads if it comes from memory or goes there.
-const LONGEST: usize = 1280;
+/// Bytes of the longest row that leads if it comes from memory or goes there, and of the shortest of elements
+/// of four bytes. Others are faster in turns.
+const LONGEST: usize = 3 << 10;
+const SHORTEST: usize = 512;
 
 /// Whether it is compiled: without offset and the like, and where there are registers for two loops at
 /// once.
@@ -33,20 +35,16 @@ pub(super) const fn can_lead<S: Simd, F: Function, A: Affine>() -> bool {
     F::READS_ROW && A::PLAIN && S::MANY_REGISTERS
 }
 
-/// Whether it is compiled for rows from memory, too. That leaves time enough for the arithmetic, and
-/// taking turns is faster, but for short rows of elements of two bytes.
-pub(super) const fn can_lead_from_memory<A: Affine, X: Storage, Y: Output>() -> bool {
-    is_usual::<A, X, Y>() && size_of::<X>() == 2
-}
-
 /// Whether it is faster: if the rows that are read, waited with and written, and the weight, stay in the
 /// first level of the caches together.
 pub(super) fn lead_pays<S: Simd, F: Function, A: Affine, X: Storage, Y: Output>(job: &Job) -> bool {
     let memory = job.fetch || job.stream;
-    let short = can_lead_from_memory::<A, X, Y>() && job.channels * size_of::<X>() <= LONGEST;
+    let row = job.channels * size_of::<X>();
+    let least = if size_of::<X>() > 2 { SHORTEST } else { 0 };
+    let from_memory = is_usual::<A, X, Y>() && (least..=LONGEST).contains(&row);
     job.channels * ((LEAD + 1) * size_of::<X>() + size_of::<f32>()) <= space::<X>()
         && job.channels <= F::Reading::<S>::longest::<X>()
-        && (!memory || short)
+        && (!memory || from_memory)
 }
 
 /// As `run_rows` of `pipeline`, with the same results, for more than [`LEAD`] rows.
@@ -141,7 +139,7 @@ where
     Y: Output,
 {
     let mut read = 0;
-    // A row from memory is less than a page.
+    // A row from memory that leads is less than a page.
     work.look_up(s, ahead, y);
     // Blocks of what is read are as many of what is written.
     while work.job.channels - i >= G::block::<X>() {

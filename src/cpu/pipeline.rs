@@ -2,10 +2,10 @@
 
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
-use super::ahead::{Ahead, look_up, page};
+use super::ahead::{Ahead, Order, look_up, page};
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
-use super::lead::{LEAD, can_lead, can_lead_from_memory, lead_pays, run_leading};
+use super::lead::{LEAD, can_lead, lead_pays, run_leading};
 use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
     Kernel, Simd,
@@ -60,7 +60,12 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
         let leads = can_lead::<S, F, A>() && lead_pays::<S, F, A, X, Y>(job);
-        let ahead = Ahead::of::<X>(job, F::READS_ROW);
+        let order = match F::READS_ROW {
+            false => Order::Straight,
+            true if leads => Order::Leading,
+            true => Order::InTurns,
+        };
+        let ahead = if const { MEMORY } { Ahead::of::<X, Y>(job, order) } else { Ahead::NONE };
         let mut arounds = [Around::new(), Around::new()];
         let around = if const { MEMORY && is_usual::<A, X, Y>() }
             && job.stream
@@ -85,7 +90,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
             unsafe {
                 let leads = leads && rows.len() > LEAD;
                 // Constants, so that no more is compiled.
-                if const { can_lead::<S, F, A>() && can_lead_from_memory::<A, X, Y>() } {
+                if const { can_lead::<S, F, A>() && is_usual::<A, X, Y>() } {
                     if leads {
                         run_leading::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
                         continue;

@@ -40,6 +40,17 @@ fn align_stack() {
     core::hint::black_box(line.0.as_ptr());
 }
 
+/// Instructions that do nothing, for about 25 cycles: processors do six of them in one, or a few more or
+/// less. PAUSE takes several times as long, and how long differs.
+#[inline(always)]
+pub(super) fn pause() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: they do nothing.
+    unsafe {
+        core::arch::asm!(".rept 160", "nop", ".endr", options(nomem, nostack, preserves_flags))
+    };
+}
+
 /// What is used seldom, read where it is used: left to itself, the compiler spreads it over a vector
 /// ahead of all rows, and has one less for what every block needs.
 #[inline(always)]
