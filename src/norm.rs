@@ -43,8 +43,8 @@ pub enum Norm {
     ///
     /// With a weight the scale is multiplied with it first: their product must be within f32's range.
     ///
-    /// For an output in bf16 x86 processors estimate the root: the value that is rounded is then
-    /// within 2^-14 of the exact one, a sixty-fourth of an ulp of bf16.
+    /// For an output in bf16 or f16 x86 processors estimate the root: the value that is rounded is then
+    /// within 0.016 ulp of bf16, or 0.002 ulp of f16, of the exact one.
     DyIsru {
         /// The scalar under the root; above 0.
         beta: f32,

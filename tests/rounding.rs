@@ -161,11 +161,7 @@ fn a_16_bit_output_is_the_f32_output_rounded_once() {
                         };
                         for y_type in [F16, Bf16] {
                             // These make do with less for 16 bits; `accuracy` has the bounds.
-                            if match norm {
-                                Norm::DyT { .. } | Norm::Derf { .. } => true,
-                                Norm::DyIsru { .. } => y_type == Bf16,
-                                _ => false,
-                            } {
+                            if norm.is_elementwise() {
                                 continue;
                             }
                             let call = wide.clone().types(x_type, y_type);

@@ -35,6 +35,7 @@ pub fn limit<T: Number>(norm: Norm, weighted: bool) -> f64 {
 fn few_digits<T: Number>(norm: Norm, weighted: bool) -> f64 {
     let ulps = match (norm, T::FRACTION_BITS) {
         (Norm::DyIsru { .. }, 7) => 2.0_f64.powi(8 - 14),
+        (Norm::DyIsru { .. }, 10) => 0.002,
         (Norm::DyT { .. }, 7) => 0.016,
         (Norm::DyT { .. }, 10) => 0.0066,
         (Norm::Derf { .. }, 7) => 0.019,

@@ -42,11 +42,15 @@ impl<S: Simd> Pointwise<S> for Isru<S> {
 
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if Y::DIGITS <= 8 { self.apply_coarse(s, x) } else { Isru::apply(self, s, x) }
+        if Y::DIGITS <= 11 { self.apply_coarse(s, x, Y::DIGITS) } else { Isru::apply(self, s, x) }
     }
 
     #[inline(always)]
     fn apply_ordinary<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if Y::DIGITS <= 8 { self.apply_coarse_ordinary(s, x) } else { Isru::apply(self, s, x) }
+        if Y::DIGITS <= 11 {
+            self.apply_coarse_ordinary(s, x, Y::DIGITS)
+        } else {
+            Isru::apply(self, s, x)
+        }
     }
 }

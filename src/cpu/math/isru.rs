@@ -45,10 +45,16 @@ impl<S: Simd> Isru<S> {
         }
     }
 
-    /// `x / sqrt(beta + x^2)` for a result that will be rounded to bfloat16: with a relative error
-    /// of at most 2^-14, a sixty-fourth of an ulp of that, where the processor estimates roots.
+    /// `x / sqrt(beta + x^2)` for a result that will be rounded to `digits` digits, at most 11: where the
+    /// processor estimates roots, for bfloat16 with a relative error of at most 2^-14, a sixty-fourth of an
+    /// ulp of that, and for f16 of 2^-20, two thousandths.
     #[inline(always)]
-    pub(crate) fn apply_coarse<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
+    pub(crate) fn apply_coarse<const U: usize>(
+        &self,
+        s: S,
+        mut x: [S::F; U],
+        digits: u32,
+    ) -> [S::F; U] {
         if S::RSQRT_BITS >= 23 {
             return self.apply(s, x);
         }
@@ -57,7 +63,7 @@ impl<S: Simd> Isru<S> {
         for j in 0..U {
             x[j] = s.min(limit, s.max(least, x[j]));
         }
-        self.coarse(s, x)
+        self.coarse(s, x, digits)
     }
 
     /// As [`apply_coarse`](Isru::apply_coarse), but 0 or NaN from where `x^2` overflows on.
@@ -66,23 +72,24 @@ impl<S: Simd> Isru<S> {
         &self,
         s: S,
         mut x: [S::F; U],
+        digits: u32,
     ) -> [S::F; U] {
         if S::RSQRT_BITS >= 23 {
             return self.apply(s, x);
         }
         self.rescale(s, &mut x);
-        self.coarse(s, x)
+        self.coarse(s, x, digits)
     }
 
     #[inline(always)]
-    fn coarse<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
+    fn coarse<const U: usize>(&self, s: S, mut x: [S::F; U], digits: u32) -> [S::F; U] {
         let mut a = x;
         for j in 0..U {
             a[j] = s.mul_add(x[j], x[j], self.beta);
         }
         for j in 0..U {
             let mut y = s.rsqrt_estimate(a[j]);
-            if S::RSQRT_BITS < 14 {
+            if S::RSQRT_BITS < 14 || digits > 8 {
                 let e = s.neg_mul_add(s.mul(a[j], y), y, s.splat(1.0));
                 y = s.mul_add(s.mul(y, s.splat(0.5)), e, y);
             }

@@ -25,6 +25,7 @@ enum Function {
     },
     Isru {
         beta: f32,
+        digits: u32,
     },
     Silu,
 }
@@ -39,7 +40,7 @@ impl Function {
             Self::Erf { alpha, shift, .. } => libm::erf(f64::from(alpha) * wide + f64::from(shift)),
             Self::Isru { .. } if x.is_infinite() => f64::from(x.signum()),
             // Neither the square of an f32 nor of its reciprocal leaves the range of f64.
-            Self::Isru { beta } => wide / (f64::from(beta) + wide * wide).sqrt(),
+            Self::Isru { beta, .. } => wide / (f64::from(beta) + wide * wide).sqrt(),
             Self::Silu => crate::reference::silu(wide),
         }
     }
@@ -47,8 +48,10 @@ impl Function {
     /// The digits of results.
     fn digits(self) -> u32 {
         match self {
-            Self::Tanh { digits, .. } | Self::Erf { digits, .. } => digits,
-            Self::Isru { .. } | Self::Silu => 24,
+            Self::Tanh { digits, .. } | Self::Erf { digits, .. } | Self::Isru { digits, .. } => {
+                digits
+            }
+            Self::Silu => 24,
         }
     }
 
@@ -110,14 +113,18 @@ impl Kernel for Apply<'_> {
                     },
                 );
             }
-            Function::Isru { beta } => {
+            Function::Isru { beta, digits } => {
                 let isru = Isru::new(s, beta);
                 blocks(
                     s,
                     x,
                     y,
                     #[inline(always)]
-                    |block| isru.apply::<UNROLL>(s, block),
+                    |block| match digits {
+                        24 => isru.apply::<UNROLL>(s, block),
+                        8 => isru.apply_coarse(s, block, 8),
+                        _ => isru.apply_coarse(s, block, 11),
+                    },
                 );
             }
             Function::Silu => {
@@ -332,7 +339,9 @@ fn erf_is_within_its_bound() {
 
 #[test]
 fn isru_is_within_its_bound() {
-    check(2.0, &BETAS.map(|beta| Function::Isru { beta }));
+    for (bound, digits) in [(2.0, 24), (0.002, 11), (0.016, 8)] {
+        check(bound, &BETAS.map(|beta| Function::Isru { beta, digits }));
+    }
 }
 
 #[test]
@@ -361,5 +370,5 @@ fn exhaustive_erf() {
 #[test]
 #[ignore = "minutes"]
 fn exhaustive_isru() {
-    exhaustive(&[1.0, 2.0, 1e-6, 295.761_76].map(|beta| Function::Isru { beta }));
+    exhaustive(&[1.0, 2.0, 1e-6, 295.761_76].map(|beta| Function::Isru { beta, digits: 24 }));
 }
