@@ -31,8 +31,8 @@ pub enum Norm {
     },
     /// `tanh(alpha x)` ([Zhu et al. 2025](https://arxiv.org/abs/2503.10622)).
     ///
-    /// For an output in bf16 or f16 on the CPU, the value that is rounded is within 0.016 ulp of bf16, or
-    /// 0.0066 ulp of f16, of the exact one.
+    /// On the CPU, tanh for an output in bf16 is within 0.016 ulp of that, and in f16 within 0.007 ulp of that,
+    /// before weight, bias and rounding.
     DyT {
         /// The slope at 0.
         alpha: f32,
@@ -43,8 +43,8 @@ pub enum Norm {
     ///
     /// With a weight the scale is multiplied with it first: their product must be within f32's range.
     ///
-    /// For an output in bf16 or f16 x86 processors estimate the root: the value that is rounded is then
-    /// within 0.016 ulp of bf16, or 0.002 ulp of f16, of the exact one.
+    /// On x86 processors the quotient for an output in bf16 is within 0.016 ulp of that, and in f16 within
+    /// 0.002 ulp of that, before scale, weight, bias and rounding: the root is estimated.
     DyIsru {
         /// The scalar under the root; above 0.
         beta: f32,
@@ -53,8 +53,8 @@ pub enum Norm {
     },
     /// `erf(alpha x + shift)` ([Chen et al. 2025](https://arxiv.org/abs/2512.10938)).
     ///
-    /// For an output in bf16 or f16 on the CPU, the value that is rounded is within 0.019 ulp of bf16, or
-    /// 0.005 ulp of f16, of the exact one, the argument's rounding aside.
+    /// On the CPU, erf for an output in bf16 is within 0.019 ulp of that, and in f16 within 0.006 ulp of that,
+    /// before weight, bias and rounding.
     Derf {
         /// The slope of erf's argument.
         alpha: f32,

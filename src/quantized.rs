@@ -284,7 +284,7 @@ impl Norm {
     /// up. [`QuantizedType::scale_for`] makes it a scale that needs neither calibration nor a pass
     /// over the data. Compute it once.
     ///
-    /// Results exceed the bound by no more than rounding in f32 does, 2 ulp. A gate is not in it. A
+    /// Results in f32 exceed the bound by no more than rounding does, 2 ulp. A gate is not in it. A
     /// weight or bias that is NaN is left out: its channel is NaN whatever the scale.
     ///
     /// # Errors

@@ -254,6 +254,63 @@ fn streamed_rows_that_begin_anywhere() {
     }
 }
 
+/// Where the square of an element all but overflows, or does, it has the bits in a block that it has alone.
+#[test]
+fn dyisru_of_huge_elements() {
+    let channels = 4097;
+    // 2^63 and 2^64 are 9.2e18 and 1.84e19.
+    let below: Vec<f32> = (0..channels).map(|i| 9e18 + i as f32 * 2.2e15).collect();
+    let around: Vec<f32> = (0..channels).map(|i| 1e19 * (1 + i % 70) as f32).collect();
+    for x in [below, around] {
+        for isa in isas() {
+            for y_type in [F32, ElementType::F16, Bf16] {
+                let call = Call::new(Norm::DyIsru { beta: 4.0, scale: 1.0 }, isa, 1, channels);
+                let call = call.affine(Some(F32), None).types(F32, y_type);
+                let numbers = Numbers { x: Tensor::new(F32, &x), ..call.numbers(37) };
+                let wanted = call.run(&numbers).all_bits();
+                for first in (0..channels).step_by(31) {
+                    // Shorter than any block.
+                    let of_part = first..(first + 31).min(channels);
+                    let part = Call { channels: of_part.len(), ..call.clone() };
+                    let y = part.run(&Numbers {
+                        x: slice(&numbers.x, of_part.clone()),
+                        weight: numbers.weight.as_ref().map(|w| slice(w, of_part.clone())),
+                        bias: None,
+                    });
+                    assert_eq!(y.all_bits(), wanted[of_part], "channels from {first} of {call:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Rows enough that operands which lie across cache lines are copied; alone, streamed and not.
+#[test]
+fn many_rows_with_operands_that_begin_anywhere() {
+    const ROWS: usize = 66;
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for element in ElementType::ALL {
+                for channels in [130, 577, 1025] {
+                    let call = Call::new(norm, isa, ROWS, channels).types(element, element);
+                    let call = call.affine(Some(F32), Some(F32));
+                    let numbers = call.numbers(31);
+                    let wanted = call.run(&numbers).all_bits();
+                    for stream in [false, true] {
+                        let other = Call { stream: Some(stream), ..call.clone() };
+                        assert_eq!(other.run(&numbers).all_bits(), wanted, "{other:?}");
+                    }
+                    let alone = Call { rows: 1, ..call.clone() };
+                    let of_row = channels..2 * channels;
+                    let x = slice(&numbers.x, of_row.clone());
+                    let y = alone.run(&Numbers { x, ..numbers.clone() });
+                    assert_eq!(y.all_bits(), wanted[of_row], "a row of {call:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn streamed_or_not_and_dense_or_not() {
     for norm in Norm::DEFAULTS {

@@ -56,17 +56,24 @@ pub(super) struct Ahead {
     elements: usize,
     /// Whether it is fetched into the first level of the caches, not only into the second.
     first_level: bool,
-    /// Whether there is a [`pause`] each time.
+    /// Whether to [`pace`](Self::pace).
     paced: bool,
 }
 
+/// Whether rows that are read before they are written may be better [paced](Ahead::pace): so few
+/// instructions are done for elements of four bytes that between rows that are only read, what is fetched
+/// and streamed would come in bursts, which memory does not follow.
+pub(super) const fn is_paced<X, Y>() -> bool {
+    size_of::<X>() == 4 && size_of::<Y>() == 4
+}
+
 impl Ahead {
-    /// How far ahead of itself what is read is fetched into the second level, in bytes, if that is more than
-    /// a row.
+    /// How far ahead of itself what is read is fetched into the second level, in bytes; a row ahead, if that is
+    /// more and rows take turns.
     const FAR: usize = 12 << 10;
     /// The same into the first level.
     const NEAR: usize = 5632;
-    /// Bytes of a row from which on the second level is better.
+    /// Bytes of a row from which on the second level is better, if it is read straight on, leads, or takes turns.
     const LONG: usize = 1 << 10;
     const LONG_LEADING: usize = 512;
     const LONG_IN_TURNS: usize = 4 << 10;
@@ -95,9 +102,7 @@ impl Ahead {
             Order::InTurns => Self::FAR.max(row),
             _ => Self::FAR,
         };
-        // So few instructions, between rows that are only read, that they would come in bursts.
-        let paced =
-            order != Order::Straight && !first_level && size_of::<X>() + size_of::<Y>() == 8;
+        let paced = is_paced::<X, Y>() && order != Order::Straight && !first_level;
         Self { first_level, paced, ..Self::by::<X>(bytes, &job.x, job.channels) }
     }
 
@@ -126,7 +131,12 @@ impl Ahead {
         for line in 0..(UNROLL * S::LANES * size_of::<X>()).div_ceil(LINE) {
             s.prefetch(fetched.wrapping_add(line * LINE), self.first_level);
         }
-        if const { size_of::<X>() == 4 } && self.paced {
+    }
+
+    /// Waits a little after fetching, where that pays.
+    #[inline(always)]
+    pub(super) fn pace(self) {
+        if self.paced {
             pause();
         }
     }

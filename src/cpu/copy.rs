@@ -3,12 +3,12 @@
 use super::ahead::{look_up, page};
 use super::dispatch::enter;
 use super::isa::Isa;
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Simd, pause};
 use crate::Error;
 
 /// Copies `source` to `destination` with the vectors of [`Isa::current`]; past the caches if
-/// `stream`, and then pages of both are looked up ahead. Kernels are measured against it: a function of a
-/// row reads the row and writes it, too.
+/// `stream`, and then pages of both are looked up ahead, and it pauses between blocks, without which it
+/// is slower. Kernels are measured against it: a function of a row reads the row and writes it, too.
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ; those of [`Isa::current`].
@@ -61,6 +61,7 @@ impl Kernel for Copy<'_> {
                 let [c, d] = s.load_f32_x2(from.add(block / 2));
                 if stream {
                     s.store_f32_x4::<true>(to, [a, b, c, d]);
+                    pause();
                 } else {
                     s.store_f32_x4::<false>(to, [a, b, c, d]);
                 }

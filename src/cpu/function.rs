@@ -97,6 +97,9 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// The result goes to weight and bias and is then rounded to a `Y`, which may hide an error.
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U];
 
+    /// Whether it is of one row, which has been read for it.
+    const OF_ROW: bool = false;
+
     /// Whether `apply_ordinary` is more than `apply`.
     const ORDINARY: bool = false;
 

@@ -2,6 +2,7 @@
 //! at any time.
 
 use super::affine::Affine;
+use super::ahead::is_paced;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
 use super::pipeline::{Results, UNROLL, Work, factor, is_usual, write_row, write_whole_block};
@@ -150,6 +151,9 @@ where
             unsafe { reading.add(s, ahead.add(read), part) };
             if work.fetches() {
                 work.ahead.fetch(s, ahead.wrapping_add(i));
+                if const { is_paced::<X, Y>() } {
+                    work.ahead.pace();
+                }
             }
             // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
             // cache line.

@@ -60,7 +60,7 @@ pub(crate) fn become_plain(norm: Norm, job: &Job) -> bool {
     Plain::of(job).is_some() || pays(norm, job)
 }
 
-/// Whether no vector of an operand lies in two cache lines.
+/// Whether no vector of an operand lies in two cache lines, of whatever size.
 #[inline(always)]
 fn aligned(job: &Job) -> bool {
     [job.weight, job.bias].into_iter().flatten().all(|o| o.data.addr().get().is_multiple_of(LINE))

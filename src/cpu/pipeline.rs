@@ -2,7 +2,7 @@
 
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
-use super::ahead::{Ahead, Order, look_up, page};
+use super::ahead::{Ahead, Order, is_paced, look_up, page};
 use super::function::{Begun, Function, Pointwise};
 use super::job::{Job, KnownScale, Stored};
 use super::lead::{LEAD, can_lead, lead_pays, run_leading};
@@ -220,15 +220,21 @@ pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -
 /// # Safety
 /// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
 #[inline(always)]
-pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const MEMORY: bool>(
+pub(super) unsafe fn write_row<S, X, Y, R, const MEMORY: bool>(
     s: S,
-    results: &Results<S, impl Pointwise<S>>,
+    results: &Results<S, R>,
     work: &Work<impl Affine, MEMORY>,
     (mut i, mut stop): (usize, usize),
     leave: bool,
     x: *const X,
     y: *mut Y,
-) -> usize {
+) -> usize
+where
+    S: Simd,
+    X: Storage,
+    Y: Output,
+    R: Pointwise<S>,
+{
     let n = work.job.channels;
     let block = UNROLL * S::LANES;
     'parts: loop {
@@ -251,6 +257,9 @@ pub(super) unsafe fn write_row<S: Simd, X: Storage, Y: Output, const MEMORY: boo
             while i < until {
                 if work.fetches() {
                     work.ahead.fetch(s, x.wrapping_add(i));
+                    if const { R::OF_ROW && is_paced::<X, Y>() } {
+                        work.ahead.pace();
+                    }
                 }
                 // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
                 // multiples of a cache line.

@@ -95,6 +95,8 @@ pub(crate) struct Scale {
 }
 
 impl<S: Simd> Pointwise<S> for Scale {
+    const OF_ROW: bool = true;
+
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let rstd = s.splat(self.rstd);

@@ -54,9 +54,9 @@ fn of_few_digits(norm: Norm, y_type: ElementType, size: f64) -> f64 {
         (Norm::DyIsru { .. }, ElementType::Bf16) => size / (1 << 14) as f64,
         (Norm::DyIsru { .. }, ElementType::F16) => 0.002 * ulp(y_type, size),
         (Norm::DyT { .. }, ElementType::Bf16) => 0.016 * ulp(y_type, size),
-        (Norm::DyT { .. }, ElementType::F16) => 0.0066 * ulp(y_type, size),
+        (Norm::DyT { .. }, ElementType::F16) => 0.007 * ulp(y_type, size),
         (Norm::Derf { .. }, ElementType::Bf16) => 0.019 * ulp(y_type, size),
-        (Norm::Derf { .. }, ElementType::F16) => 0.005 * ulp(y_type, size),
+        (Norm::Derf { .. }, ElementType::F16) => 0.006 * ulp(y_type, size),
         _ => 0.0,
     }
 }

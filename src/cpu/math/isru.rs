@@ -4,6 +4,9 @@ use crate::cpu::simd::Simd;
 
 /// Where `x` is clamped: `x^2` does not overflow, and the result is exactly 1 from here on.
 const LIMIT: f32 = (1u64 << 63) as f32;
+/// Where [`Isru::apply_coarse`] clamps it: the square of what is larger overflows, which
+/// [`Isru::apply_coarse_ordinary`] shows, so that both are the same up to here.
+const COARSE_LIMIT: f32 = f32::from_bits(0x5f7f_ffff);
 /// A beta outside `SMALL..LARGE` is brought inside by a power of four, and `x` is multiplied by
 /// its root: below, the estimate of the root would meet subnormals; above, `LIMIT` would be too
 /// low. No digit of `x` that matters is lost.
@@ -59,7 +62,7 @@ impl<S: Simd> Isru<S> {
             return self.apply(s, x);
         }
         self.rescale(s, &mut x);
-        let (limit, least) = (s.splat(LIMIT), s.splat(-LIMIT));
+        let (limit, least) = (s.splat(COARSE_LIMIT), s.splat(-COARSE_LIMIT));
         for j in 0..U {
             x[j] = s.min(limit, s.max(least, x[j]));
         }

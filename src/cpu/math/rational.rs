@@ -13,9 +13,9 @@ pub(super) struct Rational<const P: usize, const Q: usize> {
 }
 
 /// Slopes within which the powers of the slope in the coefficients are far from what f32 holds, and
-/// numerators are small enough for the smallest results.
+/// numerators are large enough not to lose digits of the smallest results.
 const SMALL: f32 = 1.0 / (1 << 16) as f32;
-const LARGE: f32 = 8.0;
+const LARGE: f32 = 4.0;
 
 /// A [`Rational`] of `slope * x`, for one slope.
 #[derive(Clone, Copy)]

@@ -159,7 +159,7 @@ impl<S: Simd> ShortTanh<S> {
         Self { f16: Short::new(s, &TANH_11, alpha), bf16: Short::new(s, &TANH_8, alpha) }
     }
 
-    /// For results of 11 digits, within 0.0065 ulp of those.
+    /// For results of 11 digits, within 0.007 ulp of those.
     #[inline(always)]
     pub(crate) fn for_f16<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         self.f16.apply(s, x)
