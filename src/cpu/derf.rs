@@ -1,7 +1,7 @@
 //! Derf: `erf(alpha x + shift)`.
 
 use super::function::{Begun, Function, Pointwise};
-use super::math::{Erf, ShortErf};
+use super::math::{Erf, SHORT_DIGITS, Short, short_erf};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -23,8 +23,7 @@ impl Function for Derf {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, _: usize) -> Prepared<S> {
-        let exact = Erf::new(s, self.alpha, self.shift);
-        Prepared { exact, short: ShortErf::new(s, exact) }
+        Prepared { exact: Erf::new(s, self.alpha, self.shift), short: short_erf(s) }
     }
 
     #[inline(always)]
@@ -43,16 +42,14 @@ impl Function for Derf {
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared<S: Simd> {
     exact: Erf<S>,
-    short: ShortErf<S>,
+    short: Short<S, 3, 3>,
 }
 
 impl<S: Simd> Pointwise<S> for Prepared<S> {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if const { Y::DIGITS <= 8 } {
-            self.short.for_bf16(s, x)
-        } else if const { Y::DIGITS <= 11 } {
-            self.short.for_f16(s, x)
+        if const { Y::DIGITS <= SHORT_DIGITS } {
+            self.short.apply(s, self.exact.argument(s, x), Y::DIGITS)
         } else {
             self.exact.apply(s, x)
         }

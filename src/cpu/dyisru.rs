@@ -1,7 +1,7 @@
 //! DyISRU: `x / sqrt(beta + x^2)`; its scale goes with the weight.
 
 use super::function::{Begun, Function, Pointwise};
-use super::math::Isru;
+use super::math::{Isru, SHORT_DIGITS};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -42,12 +42,16 @@ impl<S: Simd> Pointwise<S> for Isru<S> {
 
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if Y::DIGITS <= 11 { self.apply_coarse(s, x, Y::DIGITS) } else { Isru::apply(self, s, x) }
+        if Y::DIGITS <= SHORT_DIGITS {
+            self.apply_coarse(s, x, Y::DIGITS)
+        } else {
+            Isru::apply(self, s, x)
+        }
     }
 
     #[inline(always)]
     fn apply_ordinary<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if Y::DIGITS <= 11 {
+        if Y::DIGITS <= SHORT_DIGITS {
             self.apply_coarse_ordinary(s, x, Y::DIGITS)
         } else {
             Isru::apply(self, s, x)

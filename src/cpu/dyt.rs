@@ -1,7 +1,7 @@
 //! DyT: `tanh(alpha x)`.
 
 use super::function::{Begun, Function, Pointwise};
-use super::math::{ShortTanh, Tanh};
+use super::math::{SHORT_DIGITS, Short, Tanh, short_tanh};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -22,7 +22,7 @@ impl Function for DyT {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, s: S, _: usize) -> Prepared<S> {
-        Prepared { exact: Tanh::new(s, self.alpha), short: ShortTanh::new(s, self.alpha) }
+        Prepared { exact: Tanh::new(s, self.alpha), short: short_tanh(s, self.alpha) }
     }
 
     #[inline(always)]
@@ -41,16 +41,14 @@ impl Function for DyT {
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared<S: Simd> {
     exact: Tanh<S>,
-    short: ShortTanh<S>,
+    short: Short<S, 3, 2>,
 }
 
 impl<S: Simd> Pointwise<S> for Prepared<S> {
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        if const { Y::DIGITS <= 8 } {
-            self.short.for_bf16(s, x)
-        } else if const { Y::DIGITS <= 11 } {
-            self.short.for_f16(s, x)
+        if const { Y::DIGITS <= SHORT_DIGITS } {
+            self.short.apply(s, x, Y::DIGITS)
         } else {
             self.exact.apply(s, x)
         }

@@ -15,7 +15,7 @@ use half::{bf16, f16};
 
 /// Rows from which on it is done: by counting instructions, it costs what it saves on about five.
 const LEAST_ROWS: usize = 8;
-/// The same where they only lie across cache lines, which costs a twentieth of the time.
+/// The same where they only lie across cache lines, which fewer rows would not repay.
 const LEAST_ROWS_TO_ALIGN: usize = 64;
 /// Channels up to which it is done.
 const MOST_CHANNELS: usize = 4096;

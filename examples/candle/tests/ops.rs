@@ -27,7 +27,7 @@ fn f64s(x: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Checks the result for `x` to the rounding of its type, and before it to some ulp of f32, or to
-/// what dynorm makes do with for results of 16 bits, times a weight of up to 2.
+/// what dynorm makes do with for 16-bit results of element-wise functions, times a weight of up to 2.
 #[track_caller]
 fn check(norm: Norm, x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<()> {
     let given = |tensor: Option<&Tensor>| tensor.map(f64s).transpose();
@@ -35,9 +35,11 @@ fn check(norm: Norm, x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>)
     let channels = x.dim(D::Minus1)?;
     let expected =
         reference::forward(norm, &f64s(x)?, weights.as_deref(), biases.as_deref(), 0.5, channels);
-    let (rounding, arithmetic) = match x.dtype() {
-        DType::F16 => (2_f64.powi(-11), 2_f64.powi(-17)),
-        DType::BF16 => (2_f64.powi(-8), 2_f64.powi(-12)),
+    let (rounding, arithmetic) = match (x.dtype(), norm.is_elementwise()) {
+        (DType::F16, true) => (2_f64.powi(-11), 2_f64.powi(-17)),
+        (DType::F16, false) => (2_f64.powi(-11), 2_f64.powi(-19)),
+        (DType::BF16, true) => (2_f64.powi(-8), 2_f64.powi(-12)),
+        (DType::BF16, false) => (2_f64.powi(-8), 2_f64.powi(-14)),
         _ => (0.0, 2_f64.powi(-20)),
     };
 

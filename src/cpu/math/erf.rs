@@ -61,7 +61,7 @@ impl<S: Simd> Erf<S> {
 
     /// `alpha * x + shift`.
     #[inline(always)]
-    fn argument<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+    pub(crate) fn argument<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let mut z = x;
         if self.by_f64 {
             for j in 0..U {
@@ -76,33 +76,10 @@ impl<S: Simd> Erf<S> {
     }
 }
 
-/// `erf(alpha * x + shift)` for one `alpha` and `shift`, for results that will be rounded to f16 or
-/// bfloat16.
-#[derive(Clone, Copy)]
-pub(crate) struct ShortErf<S: Simd> {
-    argument: Erf<S>,
-    f16: Short<S, 4, 3>,
-    bf16: Short<S, 3, 3>,
-}
-
-impl<S: Simd> ShortErf<S> {
-    /// Prepares for what `exact` was prepared for.
-    #[inline(always)]
-    pub(crate) fn new(s: S, exact: Erf<S>) -> Self {
-        Self { argument: exact, f16: Short::new(s, &ERF_11, 1.0), bf16: Short::new(s, &ERF_8, 1.0) }
-    }
-
-    /// For results of 11 digits, within 0.006 ulp of those.
-    #[inline(always)]
-    pub(crate) fn for_f16<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        self.f16.apply(s, self.argument.argument(s, x))
-    }
-
-    /// For results of 8 digits, within 0.019 ulp of those.
-    #[inline(always)]
-    pub(crate) fn for_bf16<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
-        self.bf16.apply(s, self.argument.argument(s, x))
-    }
+/// `erf(z)`: within 0.006 ulp for results in f16, and 0.019 in bfloat16.
+#[inline(always)]
+pub(crate) fn short_erf<S: Simd>(s: S) -> Short<S, 3, 3> {
+    Short::new(s, &ERF_11, &ERF_8, 1.0)
 }
 
 /// `erf(z)` for `0 <= z <= ERF.limit` as `1 - exp(-m)`, `m = z + z R(z)`.

@@ -29,10 +29,11 @@ mod tanh;
 mod tests;
 
 pub(crate) use {
-    erf::{Erf, ShortErf},
+    erf::{Erf, short_erf},
     isru::Isru,
+    rational::{SHORT_DIGITS, Short},
     silu::silu,
-    tanh::{ShortTanh, Tanh},
+    tanh::{Tanh, short_tanh},
 };
 
 use super::simd::Simd;

@@ -19,7 +19,7 @@ const LARGE: f32 = 4.0;
 
 /// A [`Rational`] of `slope * x`, for one slope.
 #[derive(Clone, Copy)]
-pub(crate) struct Short<S: Simd, const P: usize, const Q: usize> {
+struct Scaled<S: Simd, const P: usize, const Q: usize> {
     numerator: [S::F; P],
     denominator: [S::F; Q],
     limits: [S::F; 2],
@@ -29,10 +29,10 @@ pub(crate) struct Short<S: Simd, const P: usize, const Q: usize> {
     folded: bool,
 }
 
-impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
+impl<S: Simd, const P: usize, const Q: usize> Scaled<S, P, Q> {
     /// Prepares for a finite `slope`.
     #[inline(always)]
-    pub(super) fn new(s: S, rational: &Rational<P, Q>, slope: f32) -> Self {
+    fn new(s: S, rational: &Rational<P, Q>, slope: f32) -> Self {
         let folded = (SMALL..=LARGE).contains(&slope.abs());
         let factor = if folded { f64::from(slope) } else { 1.0 };
         // Both polynomials are divided by the factor of Q's last coefficient.
@@ -61,7 +61,7 @@ impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
 
     /// The function of `slope * x`.
     #[inline(always)]
-    pub(crate) fn apply<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
+    fn apply<const U: usize>(&self, s: S, mut x: [S::F; U]) -> [S::F; U] {
         if !self.folded {
             for j in 0..U {
                 x[j] = s.mul(x[j], self.slope);
@@ -92,5 +92,29 @@ impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
             above[j] = s.div(s.mul(above[j], x[j]), below[j]);
         }
         above
+    }
+}
+
+/// The most digits of results that [`Short`] is for: those of f16.
+pub(crate) const SHORT_DIGITS: u32 = 11;
+
+/// A function of `slope * x`, for one slope and results that will be rounded to few digits.
+#[derive(Clone, Copy)]
+pub(crate) struct Short<S: Simd, const P: usize, const Q: usize> {
+    f16: Scaled<S, 4, 3>,
+    bf16: Scaled<S, P, Q>,
+}
+
+impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
+    /// Prepares for a finite `slope`.
+    #[inline(always)]
+    pub(super) fn new(s: S, f16: &Rational<4, 3>, bf16: &Rational<P, Q>, slope: f32) -> Self {
+        Self { f16: Scaled::new(s, f16, slope), bf16: Scaled::new(s, bf16, slope) }
+    }
+
+    /// The function of `slope * x` for results of `digits` digits, at most [`SHORT_DIGITS`].
+    #[inline(always)]
+    pub(crate) fn apply<const U: usize>(&self, s: S, x: [S::F; U], digits: u32) -> [S::F; U] {
+        if digits <= 8 { self.bf16.apply(s, x) } else { self.f16.apply(s, x) }
     }
 }

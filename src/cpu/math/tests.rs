@@ -7,7 +7,7 @@
 //! cargo test --release math::tests::exhaustive -- --ignored --nocapture
 //! ```
 
-use super::{Erf, Isru, ShortErf, ShortTanh, Tanh, silu};
+use super::{Erf, Isru, Tanh, short_erf, short_tanh, silu};
 use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::{Isa, dispatch::enter};
 
@@ -85,7 +85,7 @@ impl Kernel for Apply<'_> {
         let Self { function, x, y } = self;
         match function {
             Function::Tanh { alpha, digits } => {
-                let (exact, tanh) = (Tanh::new(s, alpha), ShortTanh::new(s, alpha));
+                let (exact, short) = (Tanh::new(s, alpha), short_tanh(s, alpha));
                 blocks(
                     s,
                     x,
@@ -93,14 +93,12 @@ impl Kernel for Apply<'_> {
                     #[inline(always)]
                     |block| match digits {
                         24 => exact.apply::<UNROLL>(s, block),
-                        8 => tanh.for_bf16(s, block),
-                        _ => tanh.for_f16(s, block),
+                        _ => short.apply(s, block, digits),
                     },
                 );
             }
             Function::Erf { alpha, shift, digits } => {
-                let exact = Erf::new(s, alpha, shift);
-                let erf = ShortErf::new(s, exact);
+                let (exact, short) = (Erf::new(s, alpha, shift), short_erf(s));
                 blocks(
                     s,
                     x,
@@ -108,8 +106,7 @@ impl Kernel for Apply<'_> {
                     #[inline(always)]
                     |block| match digits {
                         24 => exact.apply::<UNROLL>(s, block),
-                        8 => erf.for_bf16(s, block),
-                        _ => erf.for_f16(s, block),
+                        _ => short.apply(s, exact.argument(s, block), digits),
                     },
                 );
             }
@@ -122,8 +119,7 @@ impl Kernel for Apply<'_> {
                     #[inline(always)]
                     |block| match digits {
                         24 => isru.apply::<UNROLL>(s, block),
-                        8 => isru.apply_coarse(s, block, 8),
-                        _ => isru.apply_coarse(s, block, 11),
+                        _ => isru.apply_coarse(s, block, digits),
                     },
                 );
             }
