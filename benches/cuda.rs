@@ -1,7 +1,7 @@
 //! The CUDA kernels on a real device: time per call, beside a copy of the same bytes and an empty
 //! kernel in the same run. Writes one JSON line per measurement to standard output.
 //!
-//!     cargo bench --features cuda --bench cuda [-- --quick] > ours.jsonl
+//!     cargo bench --features cuda --bench cuda [-- --quick | --loading] > ours.jsonl
 //!
 //! Large tensors are 256 MiB each, small ones rotate over more than four times the L2 cache, so
 //! that every call finds its data in memory. Calls are replayed from a graph and timed with
@@ -12,8 +12,9 @@ mod fused;
 #[path = "../tests/cuda_common/gpu.rs"]
 mod gpu;
 
-use dynorm::cuda::{DeviceRows, Forward};
-use dynorm::{ElementType, Norm};
+use dynorm::cuda::{Device, DeviceRows, Forward};
+use dynorm::{ElementType, Norm, bf16};
+use dynorm_gpu_lab::Memory;
 use gpu::Gpu;
 use std::env;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, PartialEq)]
 enum Extent {
     Full,
-    /// Three widths.
+    /// Fewer widths.
     Quick,
     /// So little that it says nothing, to try the program.
     Smoke,
@@ -49,7 +50,7 @@ impl Extent {
             [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
         match self {
             Self::Full => &ALL,
-            Self::Quick => &[128, 4096, 65_536],
+            Self::Quick => &[64, 128, 1024, 4096, 16_384, 65_536, 262_144],
             Self::Smoke => &[128],
         }
     }
@@ -138,6 +139,38 @@ fn median(gpu: &Gpu, extent: Extent, count: usize, work: impl Fn(usize)) -> f64 
     times[times.len() / 2] / count as f64
 }
 
+/// Fills `memory` with numbers that look random, of about the size that activations have: as bf16,
+/// and as f32, of which each two bf16 are the upper and the lower half.
+fn fill(memory: &Memory) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut number = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bf16::from_f32((state >> 40) as f32 / (1 << 22) as f32 - 2.0)
+    };
+    let piece: Vec<u8> = (0..2 << 20).flat_map(|_| number().to_le_bytes()).collect();
+    for start in (0..memory.bytes()).step_by(piece.len()) {
+        let left = (memory.bytes() - start).min(piece.len());
+        memory.write(start, &piece[..left]).unwrap();
+    }
+}
+
+/// Milliseconds that opening a device takes with the kernels of each function; the driver's cache
+/// decides whether they are compiled.
+fn loading() {
+    // The context alone takes a while, too.
+    let Some(first) = Gpu::open_with(&[]) else { return };
+    for norm in Norm::DEFAULTS {
+        let start = Instant::now();
+        let opened = Device::primary(0, &[norm]).unwrap();
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        drop(opened);
+        println!("{{\"kind\":\"loading\",\"function\":\"{}\",\"ms\":{ms:.1}}}", norm.name());
+    }
+    drop(first);
+}
+
 /// One line of results. `bytes` are those that have to be moved.
 fn report(kind: &str, name: &str, operands: &str, shape: Shape, us: f64, bytes: usize) {
     println!(
@@ -153,7 +186,7 @@ fn report(kind: &str, name: &str, operands: &str, shape: Shape, us: f64, bytes: 
 fn bandwidth(gpu: &Gpu, extent: Extent) {
     let large = extent.large();
     let memory = gpu.lab.memory(2 * large + (4 << 20)).unwrap();
-    memory.fill(0x3c).unwrap();
+    fill(&memory);
     for element in [ElementType::Bf16, ElementType::F32] {
         for &channels in extent.wide() {
             let shape = Shape { element, rows: large / (channels * element.size()), channels };
@@ -178,7 +211,7 @@ fn bandwidth(gpu: &Gpu, extent: Extent) {
 
 fn latency(gpu: &Gpu, extent: Extent) {
     let arena = gpu.lab.memory(5 * gpu.lab.l2_bytes().unwrap()).unwrap();
-    arena.fill(0x3c).unwrap();
+    fill(&arena);
     let empty = gpu.lab.empty_kernel().unwrap();
     let nothing = Shape { element: ElementType::Bf16, rows: 0, channels: 0 };
     let us = median(gpu, extent, extent.calls(), |_| empty.launch().unwrap());
@@ -226,6 +259,9 @@ fn main() {
     // `cargo bench -- --test` and `cargo test --benches` only want to know that it runs.
     if asked("--test") {
         return;
+    }
+    if asked("--loading") {
+        return loading();
     }
     let Some(gpu) = Gpu::open() else { return };
     let (major, minor) = gpu.device.capability();

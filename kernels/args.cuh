@@ -11,6 +11,10 @@ constexpr u32 F32 = 0, F16 = 1, BF16 = 2, ABSENT = 3, I8 = 4, E4M3 = 5;
 // a row in memory; or it is computed for each row, and written.
 constexpr u32 SCALE_NUMBER = 0, SCALE_READ = 1, SCALE_READ_PER_ROW = 2, SCALE_COMPUTED = 3;
 
+// How exact an element-wise function is: to the last digits of f32; far beyond those of a result
+// of 16 bits; or as DyT's tanh by one instruction.
+constexpr u32 PRECISION_FULL = 0, PRECISION_SHORT = 1, PRECISION_FAST = 2;
+
 // What is done with the statistics of rows, four f32 a row: nothing; they are read instead of being
 // found; or they are all that is found, and written.
 constexpr u32 STATISTICS_NONE = 0, STATISTICS_GIVEN = 1, STATISTICS_WANTED = 2;
@@ -39,6 +43,7 @@ struct Args {
     u32 column_blocks;       // element-wise functions: blocks side by side over a row; 0: no rows
     u32 column_magic;        // n / column_blocks is n * column_magic >> column_shift
     u32 column_shift;
+    u32 spread;              // element-wise functions: a thread's accesses are 2^spread blocks apart
     // What fused kernels look at besides. With a residual x is its old value, the caller's x is the
     // addend, and the function is taken of their sum, rounded.
     u32 heads;               // rows of a token
@@ -46,7 +51,7 @@ struct Args {
     u32 head_shift;
     u32 scale, statistics;   // see SCALE_ and STATISTICS_
     float factor;            // 1 / scale, for SCALE_NUMBER
-    u32 approximate;         // DyT: whether tanh may be the device's own
+    u32 precision;           // element-wise functions, see PRECISION_
     u64 x_token_stride, y_token_stride;
     u64 scales, statistics_address;
     Tensor addend, sum, gate; // x + addend goes to sum; the result is multiplied by silu(gate)

@@ -2,10 +2,14 @@
 #include "dynorm/functions.cuh"
 #include "fused_elements.cuh"
 
-struct Derf : dynorm::Derf {
-    MEMBER explicit Derf(const Args& args)
-        : dynorm::Derf(args.parameter[0], args.parameter[1]) {}
+template <class F> struct WithShift : F {
+    MEMBER explicit WithShift(const Args& args) : F(args.parameter[0], args.parameter[1]) {}
 };
+using Full = WithShift<dynorm::Derf>;
+using Short = WithShift<dynorm::DerfShort>;
+using AsAsked = FullOrShort<Full, Short>;
 
-ELEMENT_KERNELS(derf, Derf)
-FUSED_ELEMENT_KERNELS(derf, Derf)
+ELEMENT_KERNELS(derf, Full)
+ELEMENT_KERNELS(derf_short, Short)
+USUAL_ELEMENT_KERNELS(derf, Full, Short)
+FUSED_ELEMENT_KERNELS(derf, AsAsked)

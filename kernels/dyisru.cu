@@ -2,10 +2,15 @@
 #include "dynorm/functions.cuh"
 #include "fused_elements.cuh"
 
-struct DyIsru : dynorm::DyIsru {
-    MEMBER explicit DyIsru(const Args& args)
-        : dynorm::DyIsru(args.parameter[0], args.parameter[1], args.parameter[2]) {}
+template <class F> struct WithBeta : F {
+    MEMBER explicit WithBeta(const Args& args)
+        : F(args.parameter[0], args.parameter[1], args.parameter[2]) {}
 };
+using Full = WithBeta<dynorm::DyIsru>;
+using Short = WithBeta<dynorm::DyIsruShort>;
+using AsAsked = FullOrShort<Full, Short>;
 
-ELEMENT_KERNELS(dyisru, DyIsru)
-FUSED_ELEMENT_KERNELS(dyisru, DyIsru)
+ELEMENT_KERNELS(dyisru, Full)
+ELEMENT_KERNELS(dyisru_short, Short)
+USUAL_ELEMENT_KERNELS(dyisru, Full, Short)
+FUSED_ELEMENT_KERNELS(dyisru, AsAsked)

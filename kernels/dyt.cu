@@ -5,19 +5,28 @@
 template <class F> struct WithAlpha : F {
     MEMBER explicit WithAlpha(const Args& args) : F(args.parameter[0]) {}
 };
+using Full = WithAlpha<dynorm::DyT>;
+using Short = WithAlpha<dynorm::DyTShort>;
+using Fast = WithAlpha<dynorm::DyTFast>;
 
-// Either, as the call asks.
-struct DyTAsAsked {
-    WithAlpha<dynorm::DyT> exact;
-    WithAlpha<dynorm::DyTFast> fast;
-    u32 approximate;
+// One of them, as the call asks.
+struct AsAsked {
+    Full full;
+    Short brief;
+    Fast fast;
+    u32 precision;
 
-    MEMBER explicit DyTAsAsked(const Args& args)
-        : exact(args), fast(args), approximate(args.approximate) {}
-    MEMBER float operator()(float x) const { return approximate ? fast(x) : exact(x); }
+    MEMBER explicit AsAsked(const Args& args)
+        : full(args), brief(args), fast(args), precision(args.precision) {}
+    MEMBER float operator()(float x) const {
+        return precision == PRECISION_FULL ? full(x) : precision == PRECISION_SHORT ? brief(x) : fast(x);
+    }
 };
 
-ELEMENT_KERNELS(dyt, WithAlpha<dynorm::DyT>)
+ELEMENT_KERNELS(dyt, Full)
+ELEMENT_KERNELS(dyt_short, Short)
+USUAL_ELEMENT_KERNELS(dyt, Full, Short)
 // Only where the caller asks for it.
-ELEMENT_KERNELS(dyt_fast, WithAlpha<dynorm::DyTFast>)
-FUSED_ELEMENT_KERNELS(dyt, DyTAsAsked)
+ELEMENT_KERNELS(dyt_fast, Fast)
+USUAL_ELEMENT_KERNELS(dyt_fast, Fast, Fast)
+FUSED_ELEMENT_KERNELS(dyt, AsAsked)

@@ -10,6 +10,25 @@
 #include "pipeline.cuh"
 #include "quantize.cuh"
 
+// What of it a kernel for usual types has; the others have all of it.
+constexpr u32 WITH_HEADS = 1, WITH_RESIDUAL = 2, WITH_GATE = 4, WITH_COMPUTED_SCALE = 8;
+
+// As `usual`, with an output of type Y and a residual and gate of the type of x, and with no more of
+// what may be fused than WITH says.
+template <class X, class Y, u32 WITH> DEVICE Args usual_fused(const Args& args) {
+    Args known = usual<X>(args);
+    known.y_type = Y::type;
+    known.addend.type = known.sum.type = WITH & WITH_RESIDUAL ? X::type : ABSENT;
+    known.gate.type = WITH & WITH_GATE ? X::type : ABSENT;
+    if (!(WITH & WITH_HEADS)) known.heads = 1;
+    if (WITH & WITH_COMPUTED_SCALE) known.scale = SCALE_COMPUTED;
+    else if (Y::size > 1) known.scale = SCALE_NUMBER;
+    else if (args.scale != SCALE_READ && args.scale != SCALE_READ_PER_ROW) known.scale = SCALE_NUMBER;
+    known.statistics = STATISTICS_NONE;
+    known.precision = Y::size <= 2 ? PRECISION_SHORT : PRECISION_FULL;
+    return known;
+}
+
 // A row, by token and head.
 struct RowIndex {
     u64 token;
@@ -126,10 +145,16 @@ template <bool WHOLE, u32 N> struct Addend {
     }
 };
 
+// Of the gate's elements that are used next, if they were loaded before, and then of 16 bits.
+struct LoadedGate {
+    bool is = false;
+    Raw<4> raw;
+};
+
 // The gate, N elements from `channel` on, a few at a time to need fewer registers.
 template <bool WHOLE, u32 N>
 DEVICE void apply_gate(float (&value)[N], const Args& args, const RowIndex& at, u64 channel,
-                       u32 count) {
+                       u32 count, const LoadedGate& loaded) {
     if (args.gate.type == ABSENT) return;
     constexpr u32 CHUNK = N < 4 ? N : 4;
     static_assert(WHOLE || N == CHUNK, "the count is that of one chunk");
@@ -137,10 +162,17 @@ DEVICE void apply_gate(float (&value)[N], const Args& args, const RowIndex& at, 
 #pragma unroll
     for (u32 first = 0; first < N; first += CHUNK) {
         Some<WHOLE, CHUNK> z;
-        z.load(address + first * size_of(args.gate.type), args.gate.type, count);
+        if (!loaded.is) {
+            z.load(address + first * size_of(args.gate.type), args.gate.type, count);
+        } else {
+#pragma unroll
+            for (u32 i = 0; i < CHUNK; i += 2) z.word[i / 2] = loaded.raw.word[(first + i) / 2];
+        }
         z.widen(args.gate.type, 0.0f);
 #pragma unroll
-        for (u32 i = 0; i < CHUNK; ++i) value[first + i] *= dynorm::silu(z[i]);
+        for (u32 i = 0; i < CHUNK; ++i) {
+            value[first + i] *= args.y_type != F32 ? dynorm::silu_short(z[i]) : dynorm::silu(z[i]);
+        }
     }
 }
 
@@ -177,9 +209,10 @@ struct Output {
     float factor;
     bool measures;
     float largest = 0.0f;
+    LoadedGate gate{};
 
     template <bool WHOLE, u32 N> MEMBER void put(float (&value)[N], u64 channel, u32 count) {
-        apply_gate<WHOLE>(value, args, at, channel, count);
+        apply_gate<WHOLE>(value, args, at, channel, count, gate);
         if (measures) {
 #pragma unroll
             for (u32 i = 0; i < N; ++i) {

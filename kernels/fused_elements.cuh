@@ -6,9 +6,19 @@
 #include "elements.cuh"
 #include "fused_rows.cuh"
 
-// N elements are one access.
-template <class F, class X, u32 N> DEVICE void map_fused(const Args& args) {
-    constexpr u32 AT_ONCE = 2; // accesses of a thread that are in flight at once
+// Either of two forms of a function, as the call asks.
+template <class Full, class Short> struct FullOrShort {
+    Full full;
+    Short brief;
+    bool is_short;
+
+    MEMBER explicit FullOrShort(const Args& args)
+        : full(args), brief(args), is_short(args.precision == PRECISION_SHORT) {}
+    MEMBER float operator()(float x) const { return is_short ? brief(x) : full(x); }
+};
+
+// N elements are one access, of which AT_ONCE of a thread are in flight at once.
+template <class F, class X, u32 N, u32 AT_ONCE = 2> DEVICE void map_fused(const Args& args) {
     const Items items = in_rows<N>(args);
     const F function(args);
     Operands<N> operands;
@@ -47,6 +57,19 @@ template <class F, class X, u32 N> DEVICE void map_fused(const Args& args) {
     }
 }
 
+#define USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, name, Y, WITH, AT_ONCE)                      \
+    KERNEL(function##_##x##_usual_##name, ELEMENT_THREADS, 6) {                                    \
+        map_fused<F, X, X::in_16_bytes, AT_ONCE>(usual_fused<X, Y, WITH>(args));                   \
+    }
+#define USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, x, X)                                          \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, heads, X, WITH_HEADS, 4)                          \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, residual, X, WITH_RESIDUAL, 2)                    \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, gate, X, WITH_GATE, 2)                            \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, i8, Element<I8>, 0, 4)                            \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, e4m3, Element<E4M3>, 0, 4)                        \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, residual_i8, Element<I8>, WITH_RESIDUAL, 2)       \
+    USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, residual_e4m3, Element<E4M3>, WITH_RESIDUAL, 2)
+
 // The names that src/cuda/kernel.rs looks up.
 #define FUSED_ELEMENT_KERNELS_OF(function, F, x, X)                                                \
     KERNEL(function##_##x##_fused_wide, ELEMENT_THREADS, 6) { map_fused<F, X, X::in_16_bytes>(args); } \
@@ -60,4 +83,6 @@ template <class F, class X, u32 N> DEVICE void map_fused(const Args& args) {
 #define FUSED_ELEMENT_KERNELS(function, F)                                                         \
     FUSED_ELEMENT_KERNELS_OF(function, F, f32, Element<F32>)                                       \
     FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)                                       \
-    FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)
+    FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                                     \
+    USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                               \
+    USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)

@@ -18,25 +18,34 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
         this->x = args.x + (row_start(args.x_stride, args.x_token_stride, at) + first) * X::size;
     }
 
+    MEMBER u32 channels_of_warp() const { return this->in_warp(args.vectors); }
     // How many of the piece at channel c of the segment are there.
     MEMBER u32 count(u32 c) const { return c < this->end ? min_of(this->end - c, PIECE) : 0; }
     MEMBER static u32 min_of(u32 a, u32 b) { return a < b ? a : b; }
 
-    // Function, affine and what follows, of the piece at channel c of the segment.
-    template <class Function>
+    // Function, affine and what follows, of the piece at channel c of the segment. USUAL where operands
+    // are of the type of x.
+    template <bool USUAL = false, class Function>
     MEMBER void finish(const Function& function, const SomeOfX<X, WHOLE, PIECE>& x, u32 c,
                        Output& output) const {
         const u64 channel = first + c;
         float value[PIECE];
 #pragma unroll
         for (u32 i = 0; i < PIECE; ++i) value[i] = function(x[i]);
-        affine(value, channel, count(c));
+        if constexpr (USUAL) {
+            RawOperands<X> operands;
+            operands.load_weight(args, channel, true);
+            operands.load_bias(args, channel, true);
+            operands.apply(value, args);
+        } else {
+            affine(value, channel, count(c));
+        }
         output.put<WHOLE>(value, channel, count(c));
     }
 
     MEMBER void affine(float (&value)[PIECE], u64 channel, u32 count) const {
         if constexpr (WHOLE) {
-            OperandsInMemory<PIECE>{channel, nullptr}.apply(value, args);
+            OperandsInMemory<PIECE>{channel}.apply(value, args);
         } else {
             Some<false, PIECE> weight, bias;
             const u32 w = args.weight_type, b = args.bias_type;
@@ -53,28 +62,31 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
     }
 };
 
-// A row of one segment, in registers.
-template <class X> struct FusedKeptRow : FusedPart<X, true> {
+// A row of one segment, V vectors a thread, in registers. USUAL where types are constants.
+template <class X, u32 V, bool USUAL> struct FusedKeptRow : FusedPart<X, true> {
     using FusedPart<X, true>::PIECE, FusedPart<X, true>::args, FusedPart<X, true>::at;
-    static constexpr u32 V = 4;    // vectors
     SomeOfX<X, true, PIECE> row[V];
+    // Of the type of x, where types are constants.
+    Raw<4> gate[USUAL ? V : 1];
 
     MEMBER FusedKeptRow(const Args& args, const Place& place, const RowIndex& at, u32 channels)
         : FusedPart<X, true>(args, place, at, 0, channels) {
-        // The gate comes into play once the row is measured.
-        if (args.gate.type != ABSENT) {
-#pragma unroll 1
-            for (u32 c = this->channel; c < this->end; c += this->step) {
-                prefetch(address_in(args.gate, at, c));
-            }
-        }
         // Beside rows of 16 bits there is no room for four vectors of f32.
         constexpr u32 OF_F32 = X::size == 4 ? V : V / 2;
         const u32 type = args.addend.type;
         if (type == ABSENT) load_row(0, V);
         else if (type == F32) load_and_add<Element<F32>, OF_F32>();
-        else if (type == BF16) load_and_add<Element<BF16>, V>();
-        else load_and_add<Element<F16>, V>();
+        else if (type == BF16) load_and_add<Element<BF16>, V / 2>();
+        else load_and_add<Element<F16>, V / 2>();
+        // It comes into play once the row is measured.
+        if (USUAL && args.gate.type != ABSENT) {
+            const u64 z = address_in(args.gate, at, 0);
+#pragma unroll
+            for (u32 k = 0; k < V; ++k) {
+                const u32 c = channel_of(k);
+                load_bytes_if<16>(c < this->end, gate[k].word, z + u64(c) * X::size);
+            }
+        }
     }
 
     MEMBER void load_row(u32 from, u32 count) {
@@ -106,11 +118,14 @@ template <class X> struct FusedKeptRow : FusedPart<X, true> {
         }
     }
 
+    MEMBER u32 channels_of_warp() const { return this->in_warp(V); }
     MEMBER u32 channel_of(u32 k) const { return this->channel + k * this->step; }
 
-    template <class Visit> MEMBER void each(const Visit& visit) {
+    template <class Visit> MEMBER void each(const Visit& visit) { visit_some<V>(visit); }
+    template <class Visit> MEMBER void each_of_first(const Visit& visit) { visit_some<1>(visit); }
+    template <u32 COUNT, class Visit> MEMBER void visit_some(const Visit& visit) {
 #pragma unroll
-        for (u32 k = 0; k < V; ++k) {
+        for (u32 k = 0; k < COUNT; ++k) {
             if (channel_of(k) >= this->end) break;
 #pragma unroll
             for (u32 i = 0; i < PIECE; ++i) visit(i, row[k][i]);
@@ -118,14 +133,28 @@ template <class X> struct FusedKeptRow : FusedPart<X, true> {
         }
     }
 
+    template <class Function> MEMBER void write(const Function& function, Output& output) {
+        if constexpr (USUAL) write_unrolled(function, output);
+        else write_in_turns(function, output);
+    }
+    template <class Function> MEMBER void write_unrolled(const Function& function, Output& output) {
+#pragma unroll
+        for (u32 k = 0; k < V; ++k) {
+            const u32 c = channel_of(k);
+            if (c >= this->end) break;
+            if (args.gate.type != ABSENT) output.gate = {true, gate[k]};
+            this->template finish<true>(function, row[k], c, output);
+            row[k].forget_all();
+        }
+    }
     // Registers have no index, so a loop over them must move them; after all turns they are back
     // where they were.
-    template <class Function> MEMBER void write(const Function& function, Output& output) {
+    template <class Function> MEMBER void write_in_turns(const Function& function, Output& output) {
 #pragma unroll 1
         for (u32 k = 0; k < V; ++k) {
             const u32 c = channel_of(k);
+            if (c < this->end) this->finish(function, row[0], c, output);
             const SomeOfX<X, true, PIECE> first = row[0];
-            if (c < this->end) this->finish(function, first, c, output);
 #pragma unroll
             for (u32 to = 0; to + 1 < V; ++to) row[to] = row[to + 1];
             row[V - 1] = first;
@@ -150,10 +179,11 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
         if (args.addend.type != ABSENT) this->x = address_in(args.sum, at, this->first);
     }
 
-    // Calls `use(piece, channel in the segment)` for the pieces in order.
-    template <class Use> MEMBER void walk(const Use& use) {
+    // Calls `use(piece, channel in the segment)` for the pieces of the first `vectors` vectors in
+    // order; adds the residual to all of them, if it has not been.
+    template <class Use> MEMBER void walk(u32 vectors, const Use& use) {
 #pragma unroll 1
-        for (u32 k = 0; k < args.vectors * PIECES; ++k) {
+        for (u32 k = 0; k < (adds ? args.vectors : vectors) * PIECES; ++k) {
             const u32 c = this->channel + k / PIECES * this->step + k % PIECES * PIECE;
             const u32 count = this->count(c);
             if (count == 0) continue;
@@ -164,14 +194,16 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
                 addend.load(args, at, this->first + c, count);
                 addend.add_to(some, args, at, this->first + c, count);
             }
-            use(some, c);
+            if (k < vectors * PIECES) use(some, c);
         }
         adds = false;
         read_sum();
     }
 
-    template <class Visit> MEMBER void each(const Visit& visit) {
-        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
+    template <class Visit> MEMBER void each(const Visit& visit) { visit_some(args.vectors, visit); }
+    template <class Visit> MEMBER void each_of_first(const Visit& visit) { visit_some(1, visit); }
+    template <class Visit> MEMBER void visit_some(u32 vectors, const Visit& visit) {
+        walk(vectors, [&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
 #pragma unroll
             for (u32 i = 0; i < PIECE; ++i) {
                 if (WHOLE || i < this->count(c)) visit(i, some[i]);
@@ -180,7 +212,7 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
     }
 
     template <class Function> MEMBER void write(const Function& function, Output& output) {
-        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
+        walk(args.vectors, [&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
             this->finish(function, some, c, output);
         });
     }

@@ -13,8 +13,8 @@
 #include "statistics.cuh"
 
 // The only segment of a row, in registers.
-template <class X> struct KeptSegments {
-    using Row = FusedKeptRow<X>;
+template <class X, u32 V, bool USUAL = false> struct KeptSegments {
+    using Row = FusedKeptRow<X, V, USUAL>;
     Row row;
 
     MEMBER KeptSegments(const Args& args, const Place& place, const RowIndex& at)
@@ -23,14 +23,10 @@ template <class X> struct KeptSegments {
     // Calls `use(segment, its first channel, its channels)`.
     template <class Use> MEMBER void each(const Use& use) { use(row, 0, row.end); }
 
-    // Asks for weight and bias, which no kernel that may still run writes, as callers promise.
     MEMBER static void prefetch(const Args& args, const Place& place) {
-        constexpr u32 N = X::in_16_bytes;
-#pragma unroll 1
-        for (u64 c = u64(place.lane) * N; place.live && c < args.channels; c += args.threads * N) {
-            prefetch_operand(args.weight, args.weight_type, c);
-            prefetch_operand(args.bias, args.bias_type, c);
-        }
+        // Of LayerNorm of four vectors and any types it takes more registers than there are.
+        constexpr bool FITS = USUAL || V < 4;
+        if constexpr (FITS) prefetch_operands(args, Part<X>(args, place, 0, u32(args.channels)), 0, true, true);
     }
 };
 
@@ -125,12 +121,36 @@ template <class F, class Segments> DEVICE void fused_row_of_elements(const Args&
     finish_row(F(args), segments, group, args, place, at);
 }
 
-// The names that src/cuda/kernel.rs looks up.
+// The names that src/cuda/kernel.rs looks up. Those with `usual` are for operands, residual and gate
+// of the type of x.
+#define USUAL_FUSED_KERNEL(function, F, x, X, V, name, Y, WITH)                                    \
+    KERNEL(function##_##x##_usual##V##_##name, FEW_THREADS, 2) {                           \
+        fused_row<F, KeptSegments<X, V, true>>(usual_fused<X, Y, WITH>(args));                     \
+    }
+#define USUAL_FUSED_ROW_KERNELS_OF(function, F, x, X, V)                                           \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, heads, X, WITH_HEADS)                                 \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, residual, X, WITH_RESIDUAL)                           \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, gate, X, WITH_GATE)                                   \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, i8, Element<I8>, 0)                                   \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, e4m3, Element<E4M3>, 0)                               \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, residual_i8, Element<I8>, WITH_RESIDUAL)              \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, residual_e4m3, Element<E4M3>, WITH_RESIDUAL)          \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, scaled_i8, Element<I8>, WITH_COMPUTED_SCALE)          \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, scaled_e4m3, Element<E4M3>, WITH_COMPUTED_SCALE)      \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, residual_scaled_i8, Element<I8>,                      \
+                       WITH_RESIDUAL | WITH_COMPUTED_SCALE)                                        \
+    USUAL_FUSED_KERNEL(function, F, x, X, V, residual_scaled_e4m3, Element<E4M3>,                  \
+                       WITH_RESIDUAL | WITH_COMPUTED_SCALE)
 #define FUSED_ROW_KERNELS_OF(function, F, x, X)                                                    \
-    KERNEL(function##_##x##_fused_keep4, 512, 2) { fused_row<F, KeptSegments<X>>(args); }          \
+    KERNEL(function##_##x##_fused_keep2, 512, 2) { fused_row<F, KeptSegments<X, 2>>(args); }       \
+    KERNEL(function##_##x##_fused_keep4, 512, 2) { fused_row<F, KeptSegments<X, 4>>(args); }       \
     KERNEL(function##_##x##_fused_reread, 512, 2) { fused_row<F, ReadSegments<X, true>>(args); }   \
     KERNEL(function##_##x##_fused_reread_any, 512, 2) { fused_row<F, ReadSegments<X, false>>(args); }
 #define FUSED_ROW_KERNELS(function, F)                                                             \
     FUSED_ROW_KERNELS_OF(function, F, f32, Element<F32>)                                           \
     FUSED_ROW_KERNELS_OF(function, F, f16, Element<F16>)                                           \
-    FUSED_ROW_KERNELS_OF(function, F, bf16, Element<BF16>)
+    FUSED_ROW_KERNELS_OF(function, F, bf16, Element<BF16>)                                         \
+    USUAL_FUSED_ROW_KERNELS_OF(function, F, bf16, Element<BF16>, 2)                                \
+    USUAL_FUSED_ROW_KERNELS_OF(function, F, bf16, Element<BF16>, 4)                                \
+    USUAL_FUSED_ROW_KERNELS_OF(function, F, f16, Element<F16>, 2)                                  \
+    USUAL_FUSED_ROW_KERNELS_OF(function, F, f16, Element<F16>, 4)

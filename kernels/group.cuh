@@ -21,6 +21,40 @@ struct Group {
         all(value, [](float a, float b) { return a + b; });
     }
 
+    // Whether all threads of the row are in one warp.
+    MEMBER bool in_warp() const { return threads <= LANES; }
+
+    // Sums over the threads of the row in the calling thread's warp, given to each of them.
+    template <u32 N> MEMBER void sum_in_warp(float (&value)[N]) {
+        all_in_warp(value, [](float a, float b) { return a + b; });
+    }
+
+    // Gives lane i of every warp, and lane i + 16, what warp i has, or zeros if there is none; the
+    // threads of a warp give the same.
+    template <u32 N> MEMBER void exchange(float (&value)[N]) {
+        constexpr u32 MOST = 4;
+        static_assert(N <= MOST, "so many have room");
+        SHARED(float, partial, 2 * MOST * MAX_WARPS);
+        float* mine = partial + half * MOST * MAX_WARPS;
+        half ^= 1;
+        const u32 lane = thread_index() % LANES, warp = thread_index() / LANES;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            if (lane == 0) mine[i * MAX_WARPS + warp] = value[i];
+        }
+        block_barrier();
+        const u32 from = lane % MAX_WARPS;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            value[i] = from < threads / LANES ? mine[i * MAX_WARPS + from] : 0.0f;
+        }
+    }
+
+    // Sums of what `exchange` gave, given to every thread.
+    template <u32 N> MEMBER void sum_exchanged(float (&value)[N]) {
+        all_exchanged(value, [](float a, float b) { return a + b; });
+    }
+
     // The largest of values that are not negative, NaN left out.
     MEMBER float largest(float value) {
         float values[1] = {value};
@@ -31,28 +65,26 @@ struct Group {
   private:
     // Of each of N values, all threads' put together by `both`, for which 0 changes nothing.
     template <u32 N, class Both> MEMBER void all(float (&value)[N], const Both& both) {
+        all_in_warp(value, both);
+        if (in_warp()) return;
+        exchange(value);
+        all_exchanged(value, both);
+    }
+
+    template <u32 N, class Both> MEMBER void all_in_warp(float (&value)[N], const Both& both) {
 #pragma unroll
         for (u32 i = 0; i < N; ++i) {
             for (u32 mask = (threads < LANES ? threads : LANES) / 2; mask > 0; mask /= 2) {
                 value[i] = both(value[i], shuffle_xor(value[i], mask));
             }
         }
-        if (threads <= LANES) return;
-        SHARED(float, partial, 2 * 2 * MAX_WARPS);
-        static_assert(N <= 2, "two values have room");
-        float* mine = partial + half * 2 * MAX_WARPS;
-        half ^= 1;
-        const u32 lane = thread_index() % LANES, warp = thread_index() / LANES;
+    }
+
+    // Both halves of a warp do the same: every lane ends with the result.
+    template <u32 N, class Both> MEMBER void all_exchanged(float (&value)[N], const Both& both) {
 #pragma unroll
         for (u32 i = 0; i < N; ++i) {
-            if (lane == 0) mine[i * MAX_WARPS + warp] = value[i];
-        }
-        block_barrier();
-        // Both halves of a warp do the same: every lane ends with the result.
-        const u32 from = lane % MAX_WARPS;
 #pragma unroll
-        for (u32 i = 0; i < N; ++i) {
-            value[i] = from < threads / LANES ? mine[i * MAX_WARPS + from] : 0.0f;
             for (u32 mask = MAX_WARPS / 2; mask > 0; mask /= 2) {
                 value[i] = both(value[i], shuffle_xor(value[i], mask));
             }

@@ -35,6 +35,10 @@ DEVICE u32 block_threads() { return blockDim.x; }
 // The lower word of `high` and `low` together, moved right by less than 32 bits.
 DEVICE u32 shift_right(u32 low, u32 high, u32 bits) { return __funnelshift_r(low, high, bits); }
 
+// Two bytes, and two half words, to one word, `low` lowest; the two bytes' upper half is anything.
+DEVICE u32 pack_low_bytes(u32 low, u32 high) { return __byte_perm(low, high, 0x0040); }
+DEVICE u32 pack_low_halves(u32 low, u32 high) { return __byte_perm(low, high, 0x5410); }
+
 DEVICE float as_float(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 as_bits(float value) { return __float_as_uint(value); }
 // Rounded to nearest; right for 0, subnormals and infinity.

@@ -2,10 +2,21 @@
 // first two are done by rows.cuh and elements.cuh; from the function on it is `finish`.
 //
 // The types of y, weight and bias are looked at while running: the branch is the same for all
-// threads and costs a few instructions per 16 bytes, where templates would be 48 times the kernels.
+// threads, where templates would be 48 times the kernels. It costs up to a fifth of the time, though,
+// so the calls that are most of all have kernels of their own: see `usual`.
 #pragma once
 
 #include "vector.cuh"
+
+// The arguments of a call whose operands and output have the type of x: the types as constants, so
+// that the compiler leaves out what looks at them.
+template <class X> DEVICE Args usual(const Args& args) {
+    Args known = args;
+    known.y_type = X::type;
+    known.weight_type = args.weight_type == ABSENT ? ABSENT : X::type;
+    known.bias_type = args.bias_type == ABSENT ? ABSENT : X::type;
+    return known;
+}
 
 // Nothing is loaded, and the words are left alone, for an operand that is ABSENT.
 template <u32 N> DEVICE void load_operand(u32* word, u64 address, u32 type, u64 channel) {
@@ -55,26 +66,17 @@ template <u32 N> struct Operands {
 };
 
 // The same, loaded when it is applied, a few channels at a time: more would not fit in registers
-// beside a row that is kept there. `head`, if not null, is the weight's first 16 bytes, which were
-// loaded early.
+// beside a row that is kept there.
 template <u32 N> struct OperandsInMemory {
     static constexpr u32 CHUNK = N < 4 ? N : 4;
     u64 channel;
-    const u32* head;
 
     MEMBER void apply(float* value, const Args& args) const {
         if (args.weight_type == ABSENT && args.bias_type == ABSENT) return;
 #pragma unroll
         for (u32 i = 0; i < N; i += CHUNK) {
             Operands<CHUNK> part;
-            // 16 bytes are half of 8 f32.
-            if (!head || (i > 0 && args.weight_type == F32)) {
-                load_operand<CHUNK>(part.weight, args.weight, args.weight_type, channel + i);
-            } else {
-#pragma unroll
-                for (u32 j = 0; j < CHUNK; ++j) part.weight[j] = i / 2 + j < 4 ? head[i / 2 + j] : 0;
-            }
-            load_operand<CHUNK>(part.bias, args.bias, args.bias_type, channel + i);
+            part.load(args, channel + i);
             part.widen(args);
             part.apply(value + i, args);
         }

@@ -3,9 +3,9 @@
 
 #include "vector.cuh"
 
-// -127 to 127 in the lower byte; NaN becomes 0.
+// -127 to 127; NaN becomes 0.
 DEVICE u32 to_i8(float value) {
-    return round_to_integer(max_nan(min_nan(value, 127.0f), -127.0f)) & 0xffu;
+    return round_to_integer(max_nan(min_nan(value, 127.0f), -127.0f));
 }
 
 #ifndef DYNORM_E4M3
@@ -24,7 +24,7 @@ DEVICE u32 pack_e4m3(float low, float high) { return to_e4m3(low) | to_e4m3(high
 #endif
 
 template <class Y> DEVICE u32 pack_bytes(float low, float high) {
-    return Y::type == I8 ? to_i8(low) | to_i8(high) << 8 : pack_e4m3(low, high);
+    return Y::type == I8 ? pack_low_bytes(to_i8(low), to_i8(high)) : pack_e4m3(low, high);
 }
 
 // N values, 4 to a word.
@@ -32,7 +32,9 @@ template <class Y, u32 N> DEVICE void quantize(u32* word, const float (&value)[N
 #pragma unroll
     for (u32 i = 0; i < N; i += 4) {
         word[i / 4] = pack_bytes<Y>(value[i], i + 1 < N ? value[i + 1] : 0.0f);
-        if (i + 2 < N) word[i / 4] |= pack_bytes<Y>(value[i + 2], value[i + 3]) << 16;
+        if (i + 2 < N) {
+            word[i / 4] = pack_low_halves(word[i / 4], pack_bytes<Y>(value[i + 2], value[i + 3]));
+        }
     }
 }
 

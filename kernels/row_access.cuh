@@ -32,21 +32,62 @@ template <class X> struct Part {
     MEMBER Part(const Args& args, const Place& place, u32 first, u32 channels)
         : x(args.x + (place.row * args.x_stride + first) * X::size), channel(place.lane * N),
           step(args.threads * N), end(place.live ? channels : 0) {}
-};
 
-// Weights that were loaded early: the first 16 bytes of each vector's.
-template <u32 V> struct EarlyWeights {
-    Raw<4> head[V];
-
-    MEMBER const u32* of(u32 k) const { return head[k].word; }
-    MEMBER void move_up(u32 k) {
-        for (u32 i = k; i < V; ++i) head[i - k] = head[i];
+    // The channels of all threads of the warp, with `vectors` vectors each.
+    MEMBER u32 in_warp(u32 vectors) const {
+        constexpr u32 MOST = LANES * N;
+        u32 first = channel - thread_index() % LANES * N, sum = 0;
+#pragma unroll 1
+        for (u32 k = 0; k < vectors; ++k, first += step) {
+            const u32 left = first < end ? end - first : 0;
+            sum += left < MOST ? left : MOST;
+        }
+        return sum;
     }
 };
-struct LateWeights {
-    MEMBER const u32* of(u32) const { return nullptr; }
-    MEMBER void move_up(u32) {}
+
+// Asks for a row's weight and bias, in the blocks that begin when nobody has had them in the cache:
+// in the others it would cost more than it gains. No kernel that may still run writes them, as
+// callers promise.
+template <class X>
+DEVICE void prefetch_operands(const Args& args, const Part<X>& part, u32 first, bool weight,
+                              bool bias) {
+    if (!weight && !bias) return;
+    constexpr u32 FIRST_BLOCKS = 256;
+    if (block_index() >= FIRST_BLOCKS) return;
+#pragma unroll 1
+    for (u32 c = part.channel; c < part.end; c += part.step) {
+        if (weight) prefetch_operand(args.weight, args.weight_type, first + c);
+        if (bias) prefetch_operand(args.bias, args.bias_type, first + c);
+    }
+}
+
+// Weight and bias of a vector of the type of x, which they have too, as they lie in memory.
+template <class X> struct RawOperands {
+    Raw<4> weight, bias;
+
+    MEMBER void load_weight(const Args& args, u64 channel, bool when) {
+        const bool there = when && args.weight_type != ABSENT;
+        load_bytes_if<16>(there, weight.word, args.weight + channel * X::size);
+    }
+    MEMBER void load_bias(const Args& args, u64 channel, bool when) {
+        const bool there = when && args.bias_type != ABSENT;
+        load_bytes_if<16>(there, bias.word, args.bias + channel * X::size);
+    }
+    MEMBER void apply(float* value, const Args& args) const {
+        Operands<X::in_16_bytes> operands;
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            operands.weight[i] = weight.word[i];
+            operands.bias[i] = bias.word[i];
+        }
+        operands.widen(args);
+        operands.apply(value, args);
+    }
 };
+
+// Which operands are loaded before the row is: as many as have room in registers beside it.
+enum class Early { NOTHING, WEIGHT, BOTH };
 
 // V vectors of a thread, from channel `from` of its segment on.
 template <class X, u32 V> struct Vectors {
@@ -73,66 +114,88 @@ template <class X, u32 V> struct Vectors {
         }
     }
 
+    // The same for the elements of the first vector.
+    template <class Visit> MEMBER void each_of_first(const Part<X>& part, u32 from, const Visit& visit) {
+        if (from >= part.end) return;
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) visit(i, widen<X>(raw[0].word, i));
+        for (u32& word : raw[0].word) forget(word);
+    }
+
+    // Function, affine and store, where types are constants; weights, and biases, have been loaded if
+    // they are EARLY.
+    template <Early EARLY, class Function, class Loaded>
+    MEMBER void write_usual(const Part<X>& part, const Function& function, const Loaded& early,
+                            const Args& args, u32 first, u64 y) {
+        // More would be unrolled so that registers do not suffice.
+        constexpr u32 UNROLLED = V < 4 ? V : 4;
+        u32 c = part.channel;
+#pragma unroll 1
+        for (u32 done = 0; done < V; done += UNROLLED) {
+#pragma unroll
+            for (u32 k = 0; k < UNROLLED; ++k, c += part.step) {
+                if (c >= part.end) return;
+                RawOperands<X> operands;
+                if constexpr (EARLY == Early::NOTHING) operands.load_weight(args, first + c, true);
+                else operands = early[k];
+                if constexpr (EARLY != Early::BOTH) operands.load_bias(args, first + c, true);
+                finish<X, N>(function, raw[k].word, operands, args, y + u64(c) * X::size);
+            }
+#pragma unroll
+            for (u32 k = UNROLLED; k < V; ++k) raw[k - UNROLLED] = raw[k];
+        }
+    }
+
     // Uses the vectors up. Registers have no index, so a loop over them must move them. Unrolled,
     // it would be several times the code and not fit in registers.
-    template <class Function, class Weights>
-    MEMBER void write(const Part<X>& part, u32 from, const Function& function, Weights& weights,
-                      const Args& args, u32 first, u64 y) {
+    template <class Function>
+    MEMBER void write(const Part<X>& part, u32 from, const Function& function, const Args& args,
+                      u32 first, u64 y) {
 #pragma unroll 1
         for (u32 turn = 0; turn < V; turn += TURN) {
             if (from + turn * part.step >= part.end) break;
 #pragma unroll
-            for (u32 k = 0; k < TURN; ++k) {
+            for (u32 k = 0; k < TURN && k < V; ++k) {
                 const u32 c = from + (turn + k) * part.step;
                 if (c >= part.end) break;
-                const OperandsInMemory<N> operands{first + c, weights.of(k)};
+                const OperandsInMemory<N> operands{first + c};
                 finish<X, N>(function, raw[k].word, operands, args, y + u64(c) * size_of(args.y_type));
             }
 #pragma unroll
             for (u32 k = TURN; k < V; ++k) raw[k - TURN] = raw[k];
-            weights.move_up(TURN);
         }
     }
 };
 
-// All vectors of a thread, in registers.
-template <class X, u32 V> struct KeptRow : Part<X> {
-    using Part<X>::N, Part<X>::channel, Part<X>::step, Part<X>::end;
-    // With more, weights do not fit beside the row.
-    static constexpr bool EARLY = V <= 4;
+// All vectors of a thread, in registers. USUAL where operands and output have the type of x.
+template <class X, u32 V, bool USUAL, Early EARLY> struct KeptRow : Part<X> {
+    using Part<X>::channel, Part<X>::step, Part<X>::end;
     Vectors<X, V> row;
-    EarlyWeights<EARLY ? V : 1> early;
+    RawOperands<X> early[EARLY == Early::NOTHING ? 1 : V];
 
     MEMBER KeptRow(const Args& args, const Place& place, u32 first, u32 channels)
         : Part<X>(args, place, first, channels) {
-        // Nothing that a previous kernel wrote but x: weights need not wait for it.
+        // Nothing that a previous kernel wrote but x: operands need not wait for it.
 #pragma unroll
-        for (u32 k = 0; EARLY && k < V; ++k) {
+        for (u32 k = 0; EARLY != Early::NOTHING && k < V; ++k) {
             const u32 c = channel + k * step;
-            if (c < end) load_head(early.head[k].word, args, first + c);
+            early[k].load_weight(args, first + c, c < end);
+            if (EARLY == Early::BOTH) early[k].load_bias(args, first + c, c < end);
         }
-#pragma unroll 1
-        for (u32 c = channel; c < end; c += step) {
-            prefetch_operand(args.bias, args.bias_type, first + c);
-            if (!EARLY) prefetch_operand(args.weight, args.weight_type, first + c);
-        }
+        prefetch_operands(args, *this, first, EARLY == Early::NOTHING, EARLY != Early::BOTH);
         wait_for_previous_grid();
         row.load(*this, channel);
     }
 
+    MEMBER u32 channels_of_warp() const { return this->in_warp(V); }
     template <class Visit> MEMBER void each(const Visit& visit) { row.each(*this, channel, visit); }
-
-    MEMBER static void load_head(u32* word, const Args& args, u64 channel) {
-        if (args.weight_type == F32) load_bytes<16>(word, args.weight + 4 * channel);
-        else if (args.weight_type != ABSENT) load_bytes<2 * N>(word, args.weight + 2 * channel);
-    }
+    template <class Visit> MEMBER void each_of_first(const Visit& visit) { row.each_of_first(*this, channel, visit); }
 
     // Uses the row up.
     template <class Function>
     MEMBER void write(const Function& function, const Args& args, u32 first, u64 y) {
-        LateWeights late;
-        if constexpr (EARLY) row.write(*this, channel, function, early, args, first, y);
-        else row.write(*this, channel, function, late, args, first, y);
+        if constexpr (USUAL) row.template write_usual<EARLY>(*this, function, early, args, first, y);
+        else row.write(*this, channel, function, args, first, y);
     }
 };
 
@@ -144,6 +207,12 @@ template <class X> struct ReadRow : Part<X> {
 
     MEMBER ReadRow(const Args& args, const Place& place, u32 first, u32 channels)
         : Part<X>(args, place, first, channels), vectors(args.vectors) {}
+    MEMBER u32 channels_of_warp() const { return this->in_warp(vectors); }
+    template <class Visit> MEMBER void each_of_first(const Visit& visit) const {
+        Vectors<X, 1> one;
+        one.load(*this, channel);
+        one.each_of_first(*this, channel, visit);
+    }
 
     template <class Visit> MEMBER void each(const Visit& visit) const {
 #pragma unroll 1
@@ -159,9 +228,8 @@ template <class X> struct ReadRow : Part<X> {
 #pragma unroll 1
         for (u32 k = 0; k < vectors; k += AT_ONCE) {
             Vectors<X, AT_ONCE> some;
-            LateWeights late;
             some.load(*this, channel + k * step);
-            some.write(*this, channel + k * step, function, late, args, first, y);
+            some.write(*this, channel + k * step, function, args, first, y);
         }
     }
 };
@@ -178,10 +246,15 @@ template <class X> struct ReadElements : Part<X> {
 
     MEMBER ReadElements(const Args& args, const Place& place, u32 first, u32 channels)
         : Part<X>(args, place, first, channels), vectors(args.vectors), skew(u32(x) % 16 / X::size) {}
+    MEMBER u32 channels_of_warp() const { return this->in_warp(vectors); }
 
-    template <class Visit> MEMBER void each(const Visit& visit) const {
+    template <class Visit> MEMBER void each(const Visit& visit) const { walk(vectors, visit); }
+    template <class Visit> MEMBER void each_of_first(const Visit& visit) const { walk(1, visit); }
+
+    // The elements of the first `count` vectors.
+    template <class Visit> MEMBER void walk(u32 count, const Visit& visit) const {
 #pragma unroll 1
-        for (u32 k = 0; k < vectors; k += AT_ONCE) {
+        for (u32 k = 0; k < count; k += AT_ONCE) {
             const u32 from = channel + k * step;
             Raw<8> two[AT_ONCE];
 #pragma unroll
@@ -189,7 +262,7 @@ template <class X> struct ReadElements : Part<X> {
 #pragma unroll
             for (u32 j = 0; j < AT_ONCE; ++j) {
                 const u32 c = from + j * step;
-                if (c >= end) break;
+                if (c >= end || k + j >= count) break;
                 if (!is_inside(c)) load_elements(c, two[j].word);
                 else pick<X>(two[j].word, skew);
 #pragma unroll
@@ -242,7 +315,7 @@ template <class X> struct ReadElements : Part<X> {
                 for (u32 i = 0; i < TURN; ++i) {
                     const u32 c = from + (turn + i) * threads;
                     if (c >= end) break;
-                    const OperandsInMemory<1> operands{first + c, nullptr};
+                    const OperandsInMemory<1> operands{first + c};
                     finish<X, 1>(function, raw[i].word, operands, args, y + u64(c) * y_size);
                 }
 #pragma unroll

@@ -37,11 +37,12 @@ DEVICE u64 output_address(const Args& args, const Place& place, u32 first) {
 //   Measure            what is known of a segment, made of floats
 //   measure(row, group, channels), merge(into, channels there, more, its channels)
 //   F(measure of the row, 1 / channels, args), operator()(x)
-template <class F, class X, u32 V> DEVICE void keep(const Args& args) {
+template <class F, class X, u32 V, bool USUAL, Early EARLY = Early::NOTHING>
+DEVICE void keep(const Args& args) {
     // Rows that need so many vectors have a block of their own.
     const Place place = V > 4 ? Place{block_index(), thread_index(), true} : place_in_rows(args);
     const u32 channels = u32(args.channels);
-    KeptRow<X, V> row(args, place, 0, channels);
+    KeptRow<X, V, USUAL, EARLY> row(args, place, 0, channels);
     Group group(args.threads);
     const typename F::Measure measure = F::measure(row, group, channels);
     allow_next_grid();
@@ -73,13 +74,14 @@ template <class F, class Row> DEVICE void reread(const Args& args) {
 }
 
 #ifdef DYNORM_CLUSTERS
+constexpr u32 MAX_CLUSTER = 16;
 DEVICE Place place_in_cluster() { return {cluster_index(), thread_index(), true}; }
 
 // One cluster a row, one block a segment.
-template <class F, class X, u32 V> DEVICE void keep_in_cluster(const Args& args) {
+template <class F, class X, u32 V, bool USUAL> DEVICE void keep_in_cluster(const Args& args) {
     const u32 segment = args.threads * V * X::in_16_bytes;
     const u32 own = segment_channels(args, segment, cluster_rank());
-    KeptRow<X, V> row(args, place_in_cluster(), cluster_rank() * segment, own);
+    KeptRow<X, V, USUAL, Early::NOTHING> row(args, place_in_cluster(), cluster_rank() * segment, own);
     Group group(args.threads);
 
     constexpr u32 words = sizeof(typename F::Measure) / sizeof(float);
@@ -89,41 +91,67 @@ template <class F, class X, u32 V> DEVICE void keep_in_cluster(const Args& args)
     };
     Shared mine{F::measure(row, group, own)};
     SHARED(float, given, words);
-    if (thread_index() == 0) {
+    SHARED(float, gathered, MAX_CLUSTER * words);
+    const u32 thread = thread_index();
+    if (thread == 0) {
         for (u32 i = 0; i < words; ++i) given[i] = mine.word[i];
     }
     cluster_arrive();
     cluster_wait();
     allow_next_grid();
 
+    // One after the other they would be waited for one by one.
+    if (thread < args.segments) {
+        for (u32 i = 0; i < words; ++i) gathered[thread * words + i] = read_shared_of(given + i, thread);
+    }
+    block_barrier();
+    // Nobody may leave while its memory is read.
+    cluster_arrive();
     typename F::Measure total{};
+#pragma unroll 1
     for (u32 s = 0; s < args.segments; ++s) {
         const u32 channels = segment_channels(args, segment, s);
         if (channels == 0) break;
-        for (u32 i = 0; i < words; ++i) mine.word[i] = read_shared_of(given + i, s);
+        for (u32 i = 0; i < words; ++i) mine.word[i] = gathered[s * words + i];
         if (s == 0) total = mine.measure;
         else F::merge(total, float(s * segment), mine.measure, float(channels));
     }
-    // Nobody may leave while its memory is read.
-    cluster_arrive();
     const u32 first = cluster_rank() * segment;
     const F function(total, args.parameter[1], args);
     row.write(function, args, first, output_address(args, place_in_cluster(), first));
     cluster_wait();
 }
-#define CLUSTER_KERNEL(function, F, x, X)                                                          \
-    KERNEL(function##_##x##_cluster, 512, 2) { keep_in_cluster<F, X, 8>(args); }
+#define CLUSTER_KERNELS(function, F, x, X)                                                         \
+    KERNEL(function##_##x##_cluster, 512, 2) { keep_in_cluster<F, X, 8, false>(args); }            \
+    KERNEL(function##_##x##_usual_cluster, 512, 2) {                                               \
+        keep_in_cluster<F, X, 8, true>(usual<X>(args));                                            \
+    }
 #else
-#define CLUSTER_KERNEL(function, F, x, X)
+#define CLUSTER_KERNELS(function, F, x, X)
 #endif
 
-// The names that src/cuda/kernel.rs looks up.
+// The names that src/cuda/kernel.rs looks up; those with `usual` are for calls whose operands and
+// output have the type of x.
+#define KEEP_KERNEL(function, F, x, X, V)                                                          \
+    KERNEL(function##_##x##_keep##V, 512, 2) { keep<F, X, V, false>(args); }
+#define USUAL_KEEP_KERNEL(function, F, x, X, name, threads, V, early)                              \
+    KERNEL(function##_##x##_usual_##name, threads, 2) {                                            \
+        keep<F, X, V, true, Early::early>(usual<X>(args));                                         \
+    }
+// `keep4_few` for few blocks of so few threads that there are registers for both operands. A row has
+// the same bits.
+constexpr u32 FEW_THREADS = 384;
 #define ROW_KERNELS_OF(function, F, x, X)                                                          \
-    KERNEL(function##_##x##_keep4, 512, 2) { keep<F, X, 4>(args); }                                \
-    KERNEL(function##_##x##_keep8, 512, 2) { keep<F, X, 8>(args); }                                \
+    KEEP_KERNEL(function, F, x, X, 2)                                                              \
+    KEEP_KERNEL(function, F, x, X, 4)                                                              \
+    KEEP_KERNEL(function, F, x, X, 8)                                                              \
+    USUAL_KEEP_KERNEL(function, F, x, X, keep2, 512, 2, BOTH)                                      \
+    USUAL_KEEP_KERNEL(function, F, x, X, keep4_few, FEW_THREADS, 4, BOTH)                          \
+    USUAL_KEEP_KERNEL(function, F, x, X, keep4, 512, 4, WEIGHT)                                    \
+    USUAL_KEEP_KERNEL(function, F, x, X, keep8, 512, 8, NOTHING)                                   \
     KERNEL(function##_##x##_reread, 512, 2) { reread<F, ReadRow<X>>(args); }                        \
     KERNEL(function##_##x##_reread_any, 512, 2) { reread<F, ReadElements<X>>(args); }                \
-    CLUSTER_KERNEL(function, F, x, X)
+    CLUSTER_KERNELS(function, F, x, X)
 #define ROW_KERNELS(function, F)                                                                   \
     ROW_KERNELS_OF(function, F, f32, Element<F32>)                                                 \
     ROW_KERNELS_OF(function, F, f16, Element<F16>)                                                 \

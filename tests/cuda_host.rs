@@ -28,7 +28,7 @@ mod matvec;
 #[path = "../examples/cuda/problem.rs"]
 mod problem;
 
-use cuda_common::case::{Case, Numbers, Tensors, half_ulp};
+use cuda_common::case::{Case, Numbers, SHORT, Tensors, half_ulp};
 use dynorm::cuda::{Device, DeviceRows, Forward};
 use dynorm::{ElementType, Error, Norm, bf16};
 use emulator::{Range, Settings};
@@ -316,8 +316,9 @@ fn every_16_bit_input() {
                 let x = tensors.x.get(i);
                 let wanted = dynorm::reference::forward(norm, &[x], None, None, 0.0, 1)[0];
                 let given = tensors.y.get(i);
-                let allowed =
-                    half_ulp(element, wanted.abs()) + 3.0 * 2.0 * half_ulp(TYPES[0], wanted.abs());
+                let allowed = half_ulp(element, wanted.abs())
+                    + SHORT * wanted.abs()
+                    + 6.0 * half_ulp(TYPES[0], wanted.abs());
                 let same = (given.is_nan() && wanted.is_nan()) || given == wanted;
                 assert!(
                     same || (given - wanted).abs() <= allowed,

@@ -1,7 +1,7 @@
 //! Calls with more fused around the function: large ones beside a copy, and small ones as decoding
 //! makes them.
 
-use super::{Extent, Shape, median, report};
+use super::{Extent, Shape, fill, median, report};
 use crate::gpu::Gpu;
 use dynorm::cuda::{DeviceQuantizedRows, DeviceRows, DeviceScale, Forward};
 use dynorm::{ElementType, HeadShape, Norm, QuantizedType};
@@ -118,7 +118,7 @@ fn large(gpu: &Gpu, extent: Extent) {
     let widths: &[usize] =
         if extent == Extent::Smoke { &[128] } else { &[1024, 4096, 8192, 16_384] };
     let memory = gpu.lab.memory(4 * bytes + (4 << 20)).unwrap();
-    memory.fill(0x3c).unwrap();
+    fill(&memory);
     for &channels in widths {
         let shape = Shape { element: BF16, rows: bytes / (2 * channels), channels };
         let part = |start| memory.part(start..start + shape.bytes());
@@ -137,7 +137,7 @@ fn large(gpu: &Gpu, extent: Extent) {
 
 fn small(gpu: &Gpu, extent: Extent) {
     let arena = gpu.lab.memory(9 * gpu.lab.l2_bytes().unwrap()).unwrap();
-    arena.fill(0x3c).unwrap();
+    fill(&arena);
     for &channels in extent.narrow() {
         for rows in [1, 8, 64] {
             let shape = Shape { element: BF16, rows, channels };

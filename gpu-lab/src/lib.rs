@@ -60,6 +60,13 @@ impl Lab {
         unsafe { call!(self.driver, cuStreamSynchronize(self.stream)) }
     }
 
+    /// Waits for the default stream, for which this one does not: a copy from the host returns
+    /// when the host's memory has been read, the device's need not be written yet.
+    fn wait_for_default_stream(&self) -> Result<(), Error> {
+        // SAFETY: null is the default stream.
+        unsafe { call!(self.driver, cuStreamSynchronize(ptr::null_mut())) }
+    }
+
     /// Puts a copy of `from` to `to` on the stream.
     ///
     /// # Errors

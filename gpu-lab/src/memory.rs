@@ -66,7 +66,8 @@ impl Memory<'_> {
     /// What the driver refuses.
     pub fn fill(&self, byte: u8) -> Result<(), Error> {
         // SAFETY: it is this memory.
-        unsafe { call!(self.lab.driver, cuMemsetD8_v2(self.address, byte, self.bytes)) }
+        unsafe { call!(self.lab.driver, cuMemsetD8_v2(self.address, byte, self.bytes)) }?;
+        self.lab.wait_for_default_stream()
     }
 
     /// Copies `host` to the bytes from `offset` on.
@@ -81,8 +82,9 @@ impl Memory<'_> {
         // SAFETY: both are as long.
         unsafe {
             let from = host.as_ptr().cast();
-            call!(self.lab.driver, cuMemcpyHtoD_v2(to.address(), from, to.bytes))
+            call!(self.lab.driver, cuMemcpyHtoD_v2(to.address(), from, to.bytes))?;
         }
+        self.lab.wait_for_default_stream()
     }
 
     /// Copies the bytes from `offset` on to `host`. What is still on the stream is not waited for.

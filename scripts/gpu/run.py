@@ -3,8 +3,8 @@
 
     python3 run.py [--output FOLDER] [--quick] [--steps correctness,exhaustive,…]
 
-Correctness against the f64 reference first, then tanh, erf and DyISRU over all 2^32 inputs; then
-compute-sanitizer, if there is one; then time beside copies, inside a matrix-vector product, from C,
+How long loading takes; correctness against the f64 reference, then tanh, erf and DyISRU over all
+2^32 inputs; then compute-sanitizer, if there is one; then time beside copies, inside a matrix-vector product, from C,
 and beside peers. Writes FOLDER/results.json and FOLDER/results.md. Fails if a step fails.
 """
 
@@ -17,12 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tables import bandwidth_table, exhaustive_table, fused_table, matvec_table, small_table
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What the sanitizer slows down a hundredfold is tested without it.
-SANITIZED = ["captured", "programmatic", "fast_tanh", "alignment"]
+# The tests that are little enough for the sanitizer.
+SANITIZED = "once_"
+# Seconds after which a step has failed, and a tool of the sanitizer.
+LIMIT, SANITIZER_LIMIT = 600, 300
 
 
 class Runner:
@@ -40,20 +43,43 @@ class Runner:
         copy.chmod(0o755)
         return str(copy)
 
-    def run(self, step, command, **variables):
+    def run(self, step, command, limit=LIMIT, **variables):
         """Runs a command, its output to a file; the measurements among its lines are kept."""
         log, started = self.output / f"{step}.log", time.monotonic()
         small = {"DYNORM_TEST_SMALL": "1"} if self.smoke else {}
         environment = {**os.environ, "DYNORM_REQUIRE_GPU": "1", **small, **variables}
         with open(log, "w") as output:
-            code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
+            running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            try:
+                code = running.wait(limit)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                code = f"after {limit} s"
         self.passed[step] = code == 0
         verdict = "ok" if code == 0 else f"FAILED ({code})"
         print(f"{step:24} {verdict:12} {time.monotonic() - started:6.1f} s", flush=True)
         self.rows += [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
+    def run_side_by_side(self, steps, limit=LIMIT):
+        """Runs commands that do not measure time, as many at once as there are two processors for."""
+        with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)) // 2)) as pool:
+            for done in [pool.submit(self.run, step, command, limit) for step, command in steps.items()]:
+                done.result()
+
+    def loading(self):
+        self.run("loading", [self.program("cuda_bench"), "--loading"], CUDA_CACHE_DISABLE="1")
+
     def correctness(self):
-        self.run("correctness", [self.program("cuda_device"), "--test-threads=1"])
+        program = self.program("cuda_device")
+        names = sorted(self.listed(program) - self.listed(program, "--ignored"))
+        self.run_side_by_side({name.replace("::", "."): [program, "--exact", name] for name in names})
+
+    @staticmethod
+    def listed(program, *flags):
+        """The names of a program's tests."""
+        command = [program, "--list", "--format=terse", *flags]
+        listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return {line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")}
 
     def exhaustive(self):
         self.run("exhaustive", [self.program("cuda_device"), "--ignored", "--nocapture", "exhaustive"])
@@ -63,10 +89,11 @@ class Runner:
         if not sanitizer:
             self.passed["sanitizer"] = "not installed"
             return print("sanitizer                not installed")
-        program = self.program("cuda_device")
-        for tool in ["memcheck", "racecheck", "initcheck", "synccheck"]:
-            command = [sanitizer, "--tool", tool, "--error-exitcode", "9", program, "--test-threads=1", *SANITIZED]
-            self.run(tool, command)
+        program, tools = self.program("cuda_device"), ["memcheck", "racecheck", "initcheck", "synccheck"]
+        self.run_side_by_side({
+            tool: [sanitizer, "--tool", tool, "--error-exitcode", "9", program, "--test-threads=1", SANITIZED]
+            for tool in tools
+        }, SANITIZER_LIMIT)  # fmt: skip
 
     def bench(self):
         self.run("bench", [self.program("cuda_bench"), *self.extent])
@@ -85,7 +112,7 @@ class Runner:
         self.run("peers", command, PYTHONPATH=path, DYNORM_LIBRARY=str(HERE / "libdynorm.so"))
 
 
-STEPS = ["correctness", "exhaustive", "sanitizer", "bench", "matvec", "c_call", "peers"]
+STEPS = ["loading", "correctness", "exhaustive", "sanitizer", "bench", "matvec", "c_call", "peers"]
 
 
 def joined(folder, variable):

@@ -28,6 +28,11 @@ pub(crate) const SCALE_READ: u32 = 1;
 pub(crate) const SCALE_READ_PER_ROW: u32 = 2;
 pub(crate) const SCALE_COMPUTED: u32 = 3;
 
+/// Values of `precision`.
+pub(crate) const PRECISION_FULL: u32 = 0;
+pub(crate) const PRECISION_SHORT: u32 = 1;
+pub(crate) const PRECISION_FAST: u32 = 2;
+
 /// Values of `statistics`.
 pub(crate) const STATISTICS_NONE: u32 = 0;
 pub(crate) const STATISTICS_GIVEN: u32 = 1;
@@ -74,13 +79,14 @@ pub(crate) struct Args {
     pub(crate) column_blocks: u32,
     pub(crate) column_magic: u32,
     pub(crate) column_shift: u32,
+    pub(crate) spread: u32,
     pub(crate) heads: u32,
     pub(crate) head_magic: u32,
     pub(crate) head_shift: u32,
     pub(crate) scale: u32,
     pub(crate) statistics: u32,
     pub(crate) factor: f32,
-    pub(crate) approximate: u32,
+    pub(crate) precision: u32,
     pub(crate) x_token_stride: u64,
     pub(crate) y_token_stride: u64,
     pub(crate) scales: u64,

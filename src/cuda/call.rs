@@ -81,7 +81,7 @@ impl Call {
                 }
                 last = place.address;
             }
-            let kernel = module.kernel(launch.source, launch.form);
+            let kernel = module.kernel(launch.source, launch.kernel);
             device.start(kernel, &launch, self.programmatic, stream)
         }
     }

@@ -1,7 +1,7 @@
 //! The kernels of one function, loaded into a context.
 
 use super::driver::check_with;
-use super::kernel::Form;
+use super::kernel::{Form, Kernel};
 use super::launch::MAX_THREADS;
 use super::ptx::{self, Target};
 use crate::{ElementType, Error, Norm};
@@ -21,7 +21,7 @@ const LOG_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Module {
     module: sys::CUmodule,
-    kernels: [[sys::CUfunction; Form::COUNT]; ElementType::ALL.len()],
+    kernels: [[sys::CUfunction; Kernel::COUNT]; ElementType::ALL.len()],
     max_cluster: u32,
 }
 
@@ -36,7 +36,7 @@ impl Module {
         let module = unsafe { compile(&ptx) }?;
         let mut module = Self {
             module,
-            kernels: [[ptr::null_mut(); Form::COUNT]; ElementType::ALL.len()],
+            kernels: [[ptr::null_mut(); Kernel::COUNT]; ElementType::ALL.len()],
             max_cluster: 1,
         };
         // SAFETY: the same contract.
@@ -53,29 +53,28 @@ impl Module {
     /// As [`load`](Self::load).
     unsafe fn find_kernels(&mut self, norm: Norm, target: Target) -> Result<(), Error> {
         for x in ElementType::ALL {
-            for &form in Form::of(norm, target) {
-                let name = CString::new(form.kernel_name(norm, x)).expect("no zero in a name");
-                let kernel = &mut self.kernels[x as usize][form as usize];
+            for of_x in Kernel::all(norm, x, target) {
+                let name = CString::new(of_x.name(norm, x)).expect("no zero in a name");
+                let kernel = &mut self.kernels[x as usize][of_x.number()];
                 // SAFETY: the module is loaded; the name ends with a 0.
                 let found = unsafe { sys::cuModuleGetFunction(kernel, self.module, name.as_ptr()) };
                 check_with("cuModuleGetFunction", found, || name.to_string_lossy().into_owned())?;
             }
         }
-        if Form::of(norm, target).contains(&Form::Cluster) {
-            let mut max_cluster = MAX_CLUSTER;
-            for x in ElementType::ALL {
-                // SAFETY: the kernel is there.
-                max_cluster =
-                    max_cluster.min(unsafe { max_cluster_of(self.kernel(x, Form::Cluster)) });
-            }
-            self.max_cluster = max_cluster;
-        }
+        let clustered =
+            Form::IN_CLUSTERS.map(|form| ElementType::ALL.map(|x| self.kernel(x, form.into())));
+        let most =
+            clustered.into_iter().flatten().filter(|kernel| !kernel.is_null()).map(|kernel| {
+                // SAFETY: the kernel is there, in the current context.
+                unsafe { max_cluster_of(kernel) }
+            });
+        self.max_cluster = most.min().unwrap_or(1);
         Ok(())
     }
 
-    /// A kernel; null for a form that the function does not have.
-    pub(crate) fn kernel(&self, x: ElementType, form: Form) -> sys::CUfunction {
-        self.kernels[x as usize][form as usize]
+    /// A kernel; null for one that the function does not have.
+    pub(crate) fn kernel(&self, x: ElementType, kernel: Kernel) -> sys::CUfunction {
+        self.kernels[x as usize][kernel.number()]
     }
 
     /// The most blocks of a cluster on this device; 1 where there are none.

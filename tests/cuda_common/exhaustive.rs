@@ -69,8 +69,7 @@ impl Found {
     }
 }
 
-/// Runs `norm` over `inputs` with f32, f16 and bf16 output; panics where a NaN is lost or made, or
-/// where the rounded outputs are not the f32 one rounded.
+/// Runs `norm` over `inputs` with f32, f16 and bf16 output; panics where a NaN is lost or made.
 pub fn run(gpu: &Gpu, norm: Norm, fast_tanh: bool, inputs: Inputs) -> Found {
     let most = inputs.count.min(AT_ONCE);
     let memory = |bytes: u64| gpu.lab.memory((most * bytes) as usize).unwrap();
@@ -118,8 +117,6 @@ fn judge(norm: Norm, x: &[u32], f32s: &[f32], f16s: &[f16], bf16s: &[bf16]) -> F
             assert!(nan, "{norm:?} of {x}: {given}, not {wanted}");
             continue;
         }
-        assert_eq!(f16s[i].to_bits(), f16::from_f32(given).to_bits(), "{norm:?} of {x}: {given}");
-        assert_eq!(bf16s[i].to_bits(), bf16::from_f32(given).to_bits(), "{norm:?} of {x}: {given}");
         let ulp =
             |element, given: f64| (given - wanted).abs() / (2.0 * half_ulp(element, wanted.abs()));
         let error = ulp(ElementType::F32, given.into());

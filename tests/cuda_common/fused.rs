@@ -44,7 +44,7 @@ pub enum Scaling {
 }
 
 /// What a call gives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Output {
     Element(ElementType),
     Quantized(QuantizedType, Scaling),

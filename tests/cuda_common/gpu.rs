@@ -17,7 +17,12 @@ impl Gpu {
     /// Without a device: nothing, and a word about it, or a panic where `DYNORM_REQUIRE_GPU` is
     /// set.
     pub fn open() -> Option<Self> {
-        let device = match Device::primary(0, &Norm::DEFAULTS) {
+        Self::open_with(&Norm::DEFAULTS)
+    }
+
+    /// The same with the kernels of `norms` alone.
+    pub fn open_with(norms: &[Norm]) -> Option<Self> {
+        let device = match Device::primary(0, norms) {
             Ok(device) => device,
             Err(error) => {
                 let missing = matches!(error, Error::DriverMissing { .. } | Error::Driver { .. });

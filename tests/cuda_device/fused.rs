@@ -67,20 +67,48 @@ impl Runner<'_> {
     }
 }
 
+/// Little enough for a sanitizer.
 #[test]
-fn fused_in_every_way() {
+fn once_fused() {
+    let Some(gpu) = Gpu::open() else { return };
+    for norm in Norm::DEFAULTS {
+        for channels in feasible(&[64, 513, 4096, 16_384]) {
+            for i in 0..12 {
+                let mut runner = Runner { gpu: &gpu, way: Way::Eager };
+                check(&mut runner, &sample(norm, i, channels));
+            }
+        }
+    }
+}
+
+/// A function a test: they take long, and run side by side.
+macro_rules! fused_in_every_way {
+    ($($name:ident = $norm:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            fused_in_every_way($norm);
+        }
+    )*};
+}
+fused_in_every_way! {
+    fused_rms_norm_in_every_way = Norm::DEFAULTS[0];
+    fused_layer_norm_in_every_way = Norm::DEFAULTS[1];
+    fused_dyt_in_every_way = Norm::DEFAULTS[2];
+    fused_dyisru_in_every_way = Norm::DEFAULTS[3];
+    fused_derf_in_every_way = Norm::DEFAULTS[4];
+}
+
+fn fused_in_every_way(norm: Norm) {
     let Some(gpu) = Gpu::open() else { return };
     let widths = [
         1, 7, 8, 33, 64, 100, 128, 256, 513, 768, 1024, 2048, 4096, 4104, 7168, 8192, 8200, 16_384,
         16_391, 32_768, 40_008, 131_072,
     ];
-    for norm in Norm::DEFAULTS {
-        for channels in feasible(&widths) {
-            let samples = if crate::small() { 6 } else { 40 };
-            for i in 0..samples {
-                let way = [Way::Eager, Way::Programmatic, Way::Captured][i % 3];
-                check(&mut Runner { gpu: &gpu, way }, &sample(norm, i, channels));
-            }
+    for channels in feasible(&widths) {
+        let samples = if crate::small() { 6 } else { 40 };
+        for i in 0..samples {
+            let way = [Way::Eager, Way::Programmatic, Way::Captured][i % 3];
+            check(&mut Runner { gpu: &gpu, way }, &sample(norm, i, channels));
         }
     }
 }

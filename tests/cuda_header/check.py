@@ -61,17 +61,17 @@ def main():
             done = ptxas(file, arch)
             assert done.returncode == 0 and " 0 bytes spill stores" in done.stderr, done.stderr
     kernels = instructions(ptx)
-    assert len(kernels) == 7, kernels.keys()
+    assert len(kernels) == 11, kernels.keys()
     # Bits must not depend on whether a program lets the compiler fuse multiplications and sums.
     unfused = instructions(nvrtc.compile(source, 80, include, "--fmad=false"))
     epilogue = kernels.pop("epilogue"), unfused.pop("epilogue")
     assert epilogue[0] != epilogue[1], "the compiler was to fuse what is outside of the functions"
     assert kernels == unfused, "the compiler fuses within a function"
     copied = count(kernels.pop("copy"))
-    print(f"{'':10}{'special-function unit':>24}{'other instructions':>20}")
+    print(f"{'':14}{'special-function unit':>24}{'other instructions':>20}")
     for name, body in kernels.items():
         special, other = (all_ - base for all_, base in zip(count(body), copied))
-        print(f"{name:10}{special:>24}{other:>20}")
+        print(f"{name:14}{special:>24}{other:>20}")
 
 
 if __name__ == "__main__":

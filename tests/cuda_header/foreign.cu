@@ -16,12 +16,19 @@ extern "C" __global__ void copy(const float* x, float* y) { y[threadIdx.x] = x[t
         y[threadIdx.x] = f(x[threadIdx.x]);                                                        \
     }
 KERNEL(dyt, dynorm::DyT)
+KERNEL(dyt_short, dynorm::DyTShort)
 KERNEL(dyt_fast, dynorm::DyTFast)
 KERNEL(dyisru, dynorm::DyIsru)
+KERNEL(dyisru_short, dynorm::DyIsruShort)
 KERNEL(derf, dynorm::Derf)
+KERNEL(derf_short, dynorm::DerfShort)
 
 extern "C" __global__ void silu(const float* x, float* y) {
     y[threadIdx.x] = dynorm::silu(x[threadIdx.x]);
+}
+
+extern "C" __global__ void silu_short(const float* x, float* y) {
+    y[threadIdx.x] = dynorm::silu_short(x[threadIdx.x]);
 }
 
 // Functions that a thread makes, in an epilogue with a sum, which compilers like to fuse.

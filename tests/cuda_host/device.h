@@ -80,6 +80,9 @@ DEVICE u32 shift_right(u32 low, u32 high, u32 bits) {
     return u32((u64(high) << 32 | low) >> (bits % 32));
 }
 
+DEVICE u32 pack_low_bytes(u32 low, u32 high) { return (low & 0xffu) | (high & 0xffu) << 8; }
+DEVICE u32 pack_low_halves(u32 low, u32 high) { return (low & 0xffffu) | high << 16; }
+
 DEVICE float as_float(u32 bits) {
     float value;
     std::memcpy(&value, &bits, 4);

@@ -31,7 +31,7 @@ WHO = {
 WHO_RESIDUAL = {**WHO, "dynorm": FUNCTIONS, "Liger": {"rms_norm"}, "FlashInfer": {"rms_norm"}, "quack": {"rms_norm"}}
 WHO_FP8 = {"dynorm", "dynorm, C", "dynorm, C, programmatic", "torch.compile", "FlashInfer"}
 KINDS = {
-    "machine", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
+    "machine", "loading", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
     "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
     "matvec",
 }  # fmt: skip

@@ -6,44 +6,87 @@ use super::super::args::{
     STATISTICS_NONE, STATISTICS_WANTED, Tensor, quantized_type_number, type_number,
 };
 use super::super::call::{Call, Output};
-use super::super::kernel::Form;
+use super::super::kernel::{Form, Fusion, Kernel};
 use super::super::rows::{DeviceRows, DeviceScale};
 use super::{
-    Launch, MAX_CHANNELS, MAX_GRID, RowShape, arguments, grid, lanes_of, magic, plan_columns,
-    whole_vectors,
+    FEW_THREADS, Launch, MAX_CHANNELS, MAX_GRID, RowShape, arguments, grid, has_operands_of,
+    lanes_of, magic, plan_columns, whole_vectors,
 };
 use crate::place::Place;
 use crate::tensor::Layout;
+use crate::{ElementType, QuantizedType};
 
 /// Plans a call of at least one row; nothing for one that is too large.
 pub(super) fn plan(call: &Call) -> Option<Launch> {
     let source = call.residual.map_or(call.x, |residual| residual.input);
     let args = fused_arguments(call, source)?;
     let wide = whole_vectors(call, places(call), lanes_of(source.element));
+    let fusion = if wide { fusion(call, source.element) } else { None };
+    let with = |usual: Form, all: Form| match fusion {
+        Some(_) => Kernel { form: usual, fusion },
+        None => all.into(),
+    };
     let computed = args.scale == SCALE_COMPUTED;
     if call.norm.is_elementwise() && !computed {
-        let form = if wide { Form::FusedWide } else { Form::FusedNarrow };
-        return plan_columns(source, form, wide, args);
+        let all = if wide { Form::FusedWide } else { Form::FusedNarrow };
+        return plan_columns(source, with(Form::UsualFused, all), wide, args);
     }
     if source.layout.channels > MAX_CHANNELS {
         return None;
     }
     let shape = RowShape::new(source.layout.channels, source.element);
-    let fits = matches!(shape, RowShape { vectors: 4, segments: 1, .. });
-    let form = match (wide, fits && !call.norm.is_elementwise()) {
-        (false, _) => Form::FusedRereadAny,
-        (true, true) => Form::FusedKeep4,
-        (true, false) => Form::FusedReread,
+    let kernel = match (wide, shape) {
+        (false, _) => Form::FusedRereadAny.into(),
+        _ if call.norm.is_elementwise() => Form::FusedReread.into(),
+        (true, RowShape { segments: 1, vectors: 2, .. }) => {
+            with(Form::UsualFused2, Form::FusedKeep2)
+        }
+        (true, RowShape { segments: 1, vectors: 4, threads: ..=FEW_THREADS }) => {
+            with(Form::UsualFused4, Form::FusedKeep4)
+        }
+        (true, RowShape { segments: 1, vectors: 4, .. }) => Form::FusedKeep4.into(),
+        _ => Form::FusedReread.into(),
     };
     let (block, blocks) = shape.blocks(source.layout.rows);
     Some(Launch {
-        form,
+        kernel,
         source: source.element,
         grid: grid(blocks)?,
         block: block as u32,
         cluster: 1,
         args: shape.arguments(args),
     })
+}
+
+/// What is fused, if there are kernels for that alone.
+fn fusion(call: &Call, source: ElementType) -> Option<Fusion> {
+    let of_source = |rows: DeviceRows| rows.element == source;
+    let residual =
+        call.residual.is_none_or(|residual| of_source(call.x) && of_source(residual.sum));
+    let usual = residual && call.gate.is_none_or(of_source) && has_operands_of(call, source);
+    if source == ElementType::F32 || !usual || call.fast || call.statistics.is_some() {
+        return None;
+    }
+    let eight_bits = match call.output {
+        Output::Rows(y) if of_source(y) => None,
+        Output::Quantized(y, scale) => Some((y.element, matches!(scale, DeviceScale::Computed(_)))),
+        Output::Rows(_) | Output::Statistics(_) => return None,
+    };
+    use QuantizedType::{F8E4M3, I8};
+    match (call.heads().is_some(), call.residual.is_some(), call.gate.is_some(), eight_bits) {
+        (true, false, false, None) => Some(Fusion::Heads),
+        (false, true, false, None) => Some(Fusion::Residual),
+        (false, false, true, None) => Some(Fusion::Gate),
+        (false, false, false, Some((I8, false))) => Some(Fusion::I8),
+        (false, false, false, Some((F8E4M3, false))) => Some(Fusion::E4m3),
+        (false, true, false, Some((I8, false))) => Some(Fusion::ResidualI8),
+        (false, true, false, Some((F8E4M3, false))) => Some(Fusion::ResidualE4m3),
+        (false, false, false, Some((I8, true))) => Some(Fusion::ScaledI8),
+        (false, false, false, Some((F8E4M3, true))) => Some(Fusion::ScaledE4m3),
+        (false, true, false, Some((I8, true))) => Some(Fusion::ResidualScaledI8),
+        (false, true, false, Some((F8E4M3, true))) => Some(Fusion::ResidualScaledE4m3),
+        _ => None,
+    }
 }
 
 /// Everything of rows that a kernel of `call` reads or writes.

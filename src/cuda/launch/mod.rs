@@ -5,9 +5,12 @@
 
 mod fused;
 
-use super::args::{ABSENT, Args, SCALE_NUMBER, STATISTICS_NONE, Tensor, type_number};
+use super::args::{
+    ABSENT, Args, PRECISION_FAST, PRECISION_FULL, PRECISION_SHORT, SCALE_NUMBER, STATISTICS_NONE,
+    Tensor, type_number,
+};
 use super::call::{Call, Output};
-use super::kernel::Form;
+use super::kernel::{Form, Kernel};
 use super::rows::{DeviceChannels, DeviceRows};
 use crate::place::Place;
 use crate::{ElementType, Error, Norm};
@@ -20,9 +23,16 @@ const WARP: usize = 32;
 const SMALL_BLOCK: usize = 128;
 /// The most threads that work on a row or segment; also in `kernels/rows.cuh` and `group.cuh`.
 pub(crate) const MAX_THREADS: usize = 512;
+/// The most threads of a block of a kernel with four vectors a thread that takes more registers than
+/// there are for `MAX_THREADS`; also in `kernels/rows.cuh`.
+const FEW_THREADS: usize = 384;
+/// The most blocks of a launch of such a kernel: it begins sooner, but of many blocks fewer run at once.
+const FEW_BLOCKS: usize = 264;
 /// Accesses of a thread, `UNROLL` of `kernels/elements.cuh`: of 16 bytes, and of one element.
 const UNROLL_WIDE: usize = 4;
 const UNROLL_NARROW: usize = 16;
+/// Bytes between the accesses of a thread of 16 bytes each: with less memory is slower.
+const PITCH: usize = 16 << 10;
 /// The most blocks of a grid.
 const MAX_GRID: usize = i32::MAX as usize;
 /// The most channels of a row whose kernel counts them in 32 bits.
@@ -31,7 +41,7 @@ const MAX_CHANNELS: usize = i32::MAX as usize;
 /// A kernel and how to start it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Launch {
-    pub(crate) form: Form,
+    pub(crate) kernel: Kernel,
     /// The type of what the function is taken of.
     pub(crate) source: ElementType,
     pub(crate) grid: u32,
@@ -53,12 +63,14 @@ struct RowShape {
 }
 
 impl RowShape {
-    /// 64 bytes a thread where that is enough, since fewer would not keep the memory busy, else
-    /// 128, which is what fits in its registers.
+    /// 32 or 64 bytes a thread, since a block should have 4 KiB and more, else 128, which is what fits
+    /// in its registers. As few segments as can be: blocks of a cluster wait for one another.
     fn new(channels: usize, x: ElementType) -> Self {
         let row = channels.div_ceil(VECTOR / x.size());
         if row <= 4 * WARP {
-            return Self { threads: row.div_ceil(4).next_power_of_two(), vectors: 4, segments: 1 };
+            let vectors = if row <= 2 * WARP { 2 } else { 4 };
+            let threads = row.div_ceil(vectors).next_power_of_two();
+            return Self { threads, vectors, segments: 1 };
         }
         let vectors = if row <= 4 * MAX_THREADS { 4 } else { 8 };
         let segments = row.div_ceil(vectors * MAX_THREADS).next_power_of_two();
@@ -128,17 +140,25 @@ fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
     let shape = RowShape::new(x.channels, call.x.element);
     let in_cluster = shape.segments > 1 && shape.segments <= max_cluster as usize;
     let wide = whole_vectors(call, [call.x.place(), y.place()], lanes_of(call.x.element));
-    let form = match (wide, shape) {
-        (false, _) => Form::RereadAny,
-        (true, RowShape { segments: 1, vectors: 4, .. }) => Form::Keep4,
-        (true, RowShape { segments: 1, .. }) => Form::Keep8,
-        (true, _) if in_cluster => Form::Cluster,
-        (true, _) => Form::Reread,
+    let one = shape.segments == 1;
+    let few = shape.threads <= FEW_THREADS && shape.blocks(rows).1 <= FEW_BLOCKS;
+    let form = match (wide, is_usual(call, y), shape.vectors) {
+        (false, ..) => Form::RereadAny,
+        (true, true, 2) if one => Form::UsualKeep2,
+        (true, true, 4) if one && few => Form::UsualKeep4Few,
+        (true, true, 4) if one => Form::UsualKeep4,
+        (true, true, _) if one => Form::UsualKeep8,
+        (true, false, 2) if one => Form::Keep2,
+        (true, false, 4) if one => Form::Keep4,
+        (true, false, _) if one => Form::Keep8,
+        (true, true, _) if in_cluster => Form::UsualCluster,
+        (true, false, _) if in_cluster => Form::Cluster,
+        _ => Form::Reread,
     };
-    let cluster = if form == Form::Cluster { shape.segments } else { 1 };
+    let cluster = if Form::IN_CLUSTERS.contains(&form) { shape.segments } else { 1 };
     let (block, blocks) = shape.blocks(rows);
     Some(Launch {
-        form,
+        kernel: form.into(),
         source: call.x.element,
         grid: grid(blocks.checked_mul(cluster)?)?,
         block: block as u32,
@@ -150,13 +170,16 @@ fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
 fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
     let x = call.x.layout;
     let dense = (x.stride == x.channels && y.layout.stride == x.channels) || x.rows == 1;
-    // Other functions have no approximate form.
-    let fast = call.fast && matches!(call.norm, Norm::DyT { .. });
-    let form = |wide| match (wide, fast) {
-        (true, false) => Form::Wide,
-        (false, false) => Form::Narrow,
-        (true, true) => Form::FastWide,
-        (false, true) => Form::FastNarrow,
+    let usual = is_usual(call, y);
+    let form = |wide| match (precision(call), wide) {
+        (PRECISION_FAST, true) if usual => Form::FastUsual,
+        (PRECISION_FAST, true) => Form::FastWide,
+        (PRECISION_FAST, false) => Form::FastNarrow,
+        (_, true) if usual => Form::Usual,
+        (PRECISION_SHORT, true) => Form::ShortWide,
+        (PRECISION_SHORT, false) => Form::ShortNarrow,
+        (_, true) => Form::Wide,
+        (_, false) => Form::Narrow,
     };
     let lanes = lanes_of(call.x.element);
     if dense && call.weight.is_none() && call.bias.is_none() {
@@ -164,9 +187,10 @@ fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
         let wide = is_aligned(call.x.place(), lanes) && is_aligned(y.place(), lanes);
         let accesses = if wide { elements / lanes } else { elements };
         let blocks = accesses.div_ceil(SMALL_BLOCK * unroll(wide)).max(1);
-        let args = Args { channels: elements as u64, ..arguments(call, call.x, y) };
+        let (spread, blocks) = spread(SMALL_BLOCK, blocks, wide);
+        let args = Args { channels: elements as u64, spread, ..arguments(call, call.x, y) };
         return Some(Launch {
-            form: form(wide),
+            kernel: form(wide).into(),
             source: call.x.element,
             grid: grid(blocks)?,
             block: SMALL_BLOCK as u32,
@@ -175,11 +199,11 @@ fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
         });
     }
     let wide = whole_vectors(call, [call.x.place(), y.place()], lanes);
-    plan_columns(call.x, form(wide), wide, arguments(call, call.x, y))
+    plan_columns(call.x, form(wide).into(), wide, arguments(call, call.x, y))
 }
 
 /// Plans a launch whose threads stay in their columns.
-fn plan_columns(source: DeviceRows, form: Form, wide: bool, args: Args) -> Option<Launch> {
+fn plan_columns(source: DeviceRows, kernel: Kernel, wide: bool, args: Args) -> Option<Launch> {
     let x = source.layout;
     let columns = if wide { x.channels / lanes_of(source.element) } else { x.channels };
     let column_blocks = columns.div_ceil(SMALL_BLOCK);
@@ -190,6 +214,8 @@ fn plan_columns(source: DeviceRows, form: Form, wide: bool, args: Args) -> Optio
     };
     let side_by_side = SMALL_BLOCK / threads;
     let row_blocks = x.rows.div_ceil(side_by_side * unroll(wide));
+    let (spread, row_blocks) =
+        spread(columns.min(threads) * side_by_side * column_blocks, row_blocks, wide);
     let column_blocks_32 = u32::try_from(column_blocks).ok()?;
     let (column_magic, column_shift) = magic(column_blocks_32);
     let args = Args {
@@ -200,16 +226,47 @@ fn plan_columns(source: DeviceRows, form: Form, wide: bool, args: Args) -> Optio
         column_blocks: column_blocks_32,
         column_magic,
         column_shift,
+        spread,
         ..args
     };
     Some(Launch {
-        form,
+        kernel,
         source: source.element,
         grid: grid(column_blocks.checked_mul(row_blocks)?)?,
         block: (threads * side_by_side) as u32,
         cluster: 1,
         args,
     })
+}
+
+/// Whether operands and output have the type of x.
+fn is_usual(call: &Call, y: DeviceRows) -> bool {
+    y.element == call.x.element && has_operands_of(call, call.x.element)
+}
+
+fn has_operands_of(call: &Call, element: ElementType) -> bool {
+    let of_it =
+        |operand: Option<DeviceChannels>| operand.is_none_or(|given| given.element == element);
+    of_it(call.weight) && of_it(call.bias)
+}
+
+/// How exact an element-wise function has to be for the output.
+fn precision(call: &Call) -> u32 {
+    // Other functions have no approximate form.
+    match (call.norm, call.output) {
+        (Norm::DyT { .. }, _) if call.fast => PRECISION_FAST,
+        (_, Output::Rows(y)) if y.element == ElementType::F32 => PRECISION_FULL,
+        _ => PRECISION_SHORT,
+    }
+}
+
+/// How far, as a power of two of what `blocks` side by side make in one access each, the accesses of a
+/// thread are from one another, and how many blocks there are then. Each makes `accesses`.
+fn spread(accesses: usize, blocks: usize, wide: bool) -> (u32, usize) {
+    // A sixteenth of the blocks may be without work.
+    let most = (PITCH / (accesses * VECTOR).max(1)).min(blocks / 16);
+    let spread = if wide && most > 1 { most.ilog2() } else { 0 };
+    (spread, blocks.next_multiple_of(1 << spread))
 }
 
 /// Accesses of a thread in a column.
@@ -296,13 +353,14 @@ fn arguments(call: &Call, x: DeviceRows, y: DeviceRows) -> Args {
         column_blocks: 0,
         column_magic: 0,
         column_shift: 0,
+        spread: 0,
         heads: 1,
         head_magic: 0,
         head_shift: 0,
         scale: SCALE_NUMBER,
         statistics: STATISTICS_NONE,
         factor: 1.0,
-        approximate: call.fast.into(),
+        precision: precision(call),
         x_token_stride: 0,
         y_token_stride: 0,
         scales: 0,
@@ -381,21 +439,24 @@ mod tests {
 
     #[test]
     fn rows_stay_in_registers_to_16384_channels_and_in_clusters_beyond() {
-        let form = |x, channels, max| plan(&call(RMS, x, 3, channels), max).unwrap().unwrap().form;
+        let form =
+            |x, channels, max| plan(&call(RMS, x, 3, channels), max).unwrap().unwrap().kernel.form;
         for x in ElementType::ALL {
-            assert!([Form::Keep4, Form::Keep8].contains(&form(x, 16_384, 1)));
+            assert!([Form::UsualKeep4, Form::UsualKeep8].contains(&form(x, 16_384, 1)));
         }
-        assert_eq!(form(Bf16, 32_768, 1), Form::Keep8);
+        assert_eq!(form(Bf16, 512, 1), Form::UsualKeep2);
+        assert_eq!(form(Bf16, 4096, 1), Form::UsualKeep4Few);
+        assert_eq!(form(Bf16, 32_768, 1), Form::UsualKeep8);
         assert_eq!(form(Bf16, 65_536, 1), Form::Reread);
-        assert_eq!(form(Bf16, 65_536, 8), Form::Cluster);
+        assert_eq!(form(Bf16, 65_536, 8), Form::UsualCluster);
         assert_eq!(form(F32, 262_144, 8), Form::Reread);
-        assert_eq!(form(F32, 262_144, 16), Form::Cluster);
+        assert_eq!(form(F32, 262_144, 16), Form::UsualCluster);
         assert_eq!(form(F32, 16_385, 16), Form::RereadAny);
     }
 
     #[test]
     fn narrow_rows_share_a_block() {
-        for (channels, rows_of_a_block) in [(64, 64), (128, 32), (256, 16), (512, 8), (1024, 4)] {
+        for (channels, rows_of_a_block) in [(64, 32), (128, 16), (256, 8), (512, 4), (1024, 4)] {
             let launch = plan(&call(RMS, Bf16, 1000, channels), 1).unwrap().unwrap();
             assert_eq!(launch.block, 128);
             assert_eq!(launch.grid as usize, 1000_usize.div_ceil(rows_of_a_block), "{channels}");
@@ -445,12 +506,12 @@ mod tests {
     #[test]
     fn elements_without_operands_have_no_rows() {
         let launch = plan(&call(DYT, Bf16, 3, 1001), 1).unwrap().unwrap();
-        assert_eq!((launch.form, launch.args.channels), (Form::Wide, 3003));
+        assert_eq!((launch.kernel.form, launch.args.channels), (Form::Usual, 3003));
         assert_eq!(launch.args.column_blocks, 0);
         let mut with_weight = call(DYT, Bf16, 3, 1001);
         with_weight.weight = Some(DeviceChannels { address: 4096, element: F32 });
         let launch = plan(&with_weight, 1).unwrap().unwrap();
-        assert_eq!((launch.form, launch.args.column_blocks), (Form::Narrow, 8));
+        assert_eq!((launch.kernel.form, launch.args.column_blocks), (Form::ShortNarrow, 8));
     }
 
     #[test]
@@ -459,11 +520,14 @@ mod tests {
             for channels in [1000, 1024] {
                 let fast = Call { fast: true, ..call(norm, Bf16, 3, channels) };
                 let launch = plan(&fast, 1).unwrap().unwrap();
-                assert!(Form::of(norm, Target::Sm80).contains(&launch.form), "{norm:?}");
+                assert!(
+                    Kernel::all(norm, Bf16, Target::Sm80).any(|k| k == launch.kernel),
+                    "{norm:?}"
+                );
             }
         }
         let fast = Call { fast: true, ..call(DYT, Bf16, 3, 1000) };
-        assert_eq!(plan(&fast, 1).unwrap().unwrap().form, Form::FastWide);
+        assert_eq!(plan(&fast, 1).unwrap().unwrap().kernel.form, Form::FastUsual);
     }
 
     #[test]
@@ -503,7 +567,7 @@ mod tests {
             bias: Some(DeviceChannels { address: 8192, element: F32 }),
             ..call(RMS, Bf16, 4, 4096)
         };
-        let form = |call: &Call| plan(call, 1).unwrap().unwrap().form;
+        let form = |call: &Call| plan(call, 1).unwrap().unwrap().kernel.form;
         assert_eq!(form(&aligned), Form::Keep4);
         let shifted = |address: u64| DeviceRows::new(address, Bf16, 4, 4096).unwrap();
         assert_eq!(form(&Call { x: shifted((1 << 20) + 8), ..aligned }), Form::RereadAny);
