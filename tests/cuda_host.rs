@@ -100,6 +100,27 @@ fn weights_and_biases_of_all_types() {
     }
 }
 
+/// Of the types that have kernels of their own: rows of each number of vectors, of few threads, of many,
+/// and of few in many blocks; in a cluster.
+#[test]
+fn usual_operands_in_every_form() {
+    let mut emulator = emulator::lock();
+    let device = device();
+    for norm in Norm::DEFAULTS {
+        for x in TYPES {
+            let lanes = 16 / x.size();
+            for (rows, vectors) in
+                [(3, 60), (3, 100), (2, 1500), (2, 1600), (300, 132), (2, 2500), (2, 8000)]
+            {
+                for bias in [Some(x), None] {
+                    let case = Case::new(norm, x, x, rows, vectors * lanes);
+                    run(&mut emulator, &device, Case { weight: Some(x), bias, ..case });
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn odd_and_wide_rows() {
     let mut emulator = emulator::lock();
