@@ -222,7 +222,7 @@ impl Worker<'_> {
             }
             for (place, (worst_ulp, found)) in self.places.iter().zip(worst) {
                 let norm = cases[0].norm;
-                let limit_ulp = check::limit::<T>(norm, weighted);
+                let limit_ulp = check::limit::<T>(norm, weighted, place.threads().is_none());
                 self.checks.push(Check {
                     function: norm.name(),
                     element: T::TYPE.name(),
