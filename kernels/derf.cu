@@ -9,7 +9,4 @@ using Full = WithShift<dynorm::Derf>;
 using Short = WithShift<dynorm::DerfShort>;
 using AsAsked = FullOrShort<Full, Short>;
 
-ELEMENT_KERNELS(derf, Full)
-ELEMENT_KERNELS(derf_short, Short)
-USUAL_ELEMENT_KERNELS(derf, Full, Short)
-FUSED_ELEMENT_KERNELS(derf, AsAsked)
+KERNELS_OF_ELEMENTS(derf, Full, Short, AsAsked)

@@ -10,7 +10,4 @@ using Full = WithBeta<dynorm::DyIsru>;
 using Short = WithBeta<dynorm::DyIsruShort>;
 using AsAsked = FullOrShort<Full, Short>;
 
-ELEMENT_KERNELS(dyisru, Full)
-ELEMENT_KERNELS(dyisru_short, Short)
-USUAL_ELEMENT_KERNELS(dyisru, Full, Short)
-FUSED_ELEMENT_KERNELS(dyisru, AsAsked)
+KERNELS_OF_ELEMENTS(dyisru, Full, Short, AsAsked)

@@ -23,10 +23,7 @@ struct AsAsked {
     }
 };
 
-ELEMENT_KERNELS(dyt, Full)
-ELEMENT_KERNELS(dyt_short, Short)
-USUAL_ELEMENT_KERNELS(dyt, Full, Short)
+KERNELS_OF_ELEMENTS(dyt, Full, Short, AsAsked)
 // Only where the caller asks for it.
 ELEMENT_KERNELS(dyt_fast, Fast)
 USUAL_ELEMENT_KERNELS(dyt_fast, Fast, Fast)
-FUSED_ELEMENT_KERNELS(dyt, AsAsked)

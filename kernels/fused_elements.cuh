@@ -86,3 +86,10 @@ template <class F, class X, u32 N, u32 AT_ONCE = 2> DEVICE void map_fused(const 
     FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                                     \
     USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                               \
     USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)
+
+// All kernels of a function: FULL for results in f32, SHORT for those of fewer bits; AS_ASKED is either.
+#define KERNELS_OF_ELEMENTS(function, FULL, SHORT, AS_ASKED)                                       \
+    ELEMENT_KERNELS(function, FULL)                                                                \
+    ELEMENT_KERNELS(function##_short, SHORT)                                                       \
+    USUAL_ELEMENT_KERNELS(function, FULL, SHORT)                                                   \
+    FUSED_ELEMENT_KERNELS(function, AS_ASKED)

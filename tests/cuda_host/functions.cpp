@@ -21,6 +21,19 @@ extern "C" void host_dyisru(const float* parameter, const float* x, float* y, st
 extern "C" void host_derf(const float* parameter, const float* x, float* y, std::size_t count) {
     apply(dynorm::Derf(parameter[0], parameter[1]), x, y, count);
 }
+extern "C" void host_dyt_short(const float* parameter, const float* x, float* y, std::size_t count) {
+    apply(dynorm::DyTShort(parameter[0]), x, y, count);
+}
+extern "C" void host_dyisru_short(const float* parameter, const float* x, float* y,
+                                  std::size_t count) {
+    apply(dynorm::DyIsruShort(parameter[0], parameter[1]), x, y, count);
+}
+extern "C" void host_derf_short(const float* parameter, const float* x, float* y, std::size_t count) {
+    apply(dynorm::DerfShort(parameter[0], parameter[1]), x, y, count);
+}
+extern "C" void host_silu_short(const float*, const float* x, float* y, std::size_t count) {
+    apply(dynorm::silu_short, x, y, count);
+}
 extern "C" void host_silu(const float*, const float* x, float* y, std::size_t count) {
     apply(dynorm::silu, x, y, count);
 }

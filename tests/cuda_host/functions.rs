@@ -78,14 +78,58 @@ fn silu_is_accurate_from_minus_87_on() {
     }
 }
 
+/// The largest relative error of each short form where the result is normal, as a power of 2.
+#[test]
+fn short_forms_are_accurate() {
+    let mut emulator = emulator::lock();
+    let far = (0..100_000).map(|i| -87.0 + i as f32 * 1.75e-3);
+    let x: Vec<f32> = stratified().into_iter().chain(far).collect();
+    let of = |norm: Norm| {
+        let wide: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        dynorm::reference::forward(norm, &wide, None, None, 0.0, wide.len())
+    };
+    let silu: Vec<f64> = x.iter().map(|&z| silu(z)).collect();
+    let forms = [
+        ("host_dyt_short", [1.0, 0.0], of(Norm::DyT { alpha: 1.0 }), -17.0),
+        ("host_dyisru_short", [1.0, 1.0], of(Norm::DyIsru { beta: 1.0, scale: 1.0 }), -21.0),
+        ("host_derf_short", [1.0, 0.0], of(Norm::Derf { alpha: 1.0, shift: 0.0 }), -16.0),
+        ("host_silu_short", [f32::NAN; 2], silu, -16.0),
+    ];
+    for (name, parameters, wanted, most) in forms {
+        for error in [-1, 0, 1] {
+            emulator.configure(Settings { error, ..Settings::default() });
+            let mut worst = (0.0_f64, 0.0);
+            for ((&x, &wanted), given) in
+                x.iter().zip(&wanted).zip(emulator.apply(name, parameters, &x))
+            {
+                let given = f64::from(given);
+                assert_eq!(given.is_nan(), wanted.is_nan(), "{name} of {x}: {given}");
+                let same = given.is_nan() || given == wanted;
+                assert!(
+                    given.is_nan() || x != 0.0 || given.is_sign_negative() == x.is_sign_negative()
+                );
+                if name == "host_silu_short" && x < -87.0 {
+                    assert!((given - wanted).abs() < 1.5e-36, "{name} of {x}: {given}");
+                } else if !same && wanted.abs() >= f32::MIN_POSITIVE.into() {
+                    let relative = (given / wanted - 1.0).abs();
+                    worst = if relative > worst.0 { (relative, x) } else { worst };
+                }
+            }
+            println!("{name}, approximations {error:+}: 2^{:.2} at {}", worst.0.log2(), worst.1);
+            assert!(worst.0.log2() <= most, "{name} {error:+}: {worst:?}");
+        }
+    }
+}
+
 #[test]
 fn silu_at_its_ends() {
     let emulator = emulator::lock();
     let x = [f32::NEG_INFINITY, -f32::MAX, -1e3, -0.0, 0.0, 1e3, f32::MAX, f32::INFINITY];
     let wanted = [-0.0, -0.0, -0.0, -0.0, 0.0, 1e3, f32::MAX, f32::INFINITY];
-    let given = emulator.apply("host_silu", [f32::NAN; 2], &x);
-    assert_eq!(given.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), wanted.map(f32::to_bits));
-    assert!(
-        emulator.apply("host_silu", [0.0; 2], &[f32::NAN, -f32::NAN]).iter().all(|y| y.is_nan())
-    );
+    for name in ["host_silu", "host_silu_short"] {
+        let given = emulator.apply(name, [f32::NAN; 2], &x);
+        assert_eq!(given.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), wanted.map(f32::to_bits));
+        let nan = emulator.apply(name, [0.0; 2], &[f32::NAN, -f32::NAN]);
+        assert!(nan.iter().all(|y| y.is_nan()), "{name}");
+    }
 }
