@@ -16,11 +16,25 @@ fn elementwise() -> impl Iterator<Item = Norm> {
     Norm::DEFAULTS.into_iter().filter(|norm| norm.is_elementwise())
 }
 
-/// Compares one row with the definition.
+/// Channels of a row that is one block at most.
+const BLOCK: usize = 64;
+
+/// Compares one row with the definition; and where that makes no difference, rows of a block each, since a
+/// value that is not ordinary may have the others of its row computed otherwise, too. With gaps between them,
+/// without which they would be taken for one row.
 fn check(norm: Norm, isa: Isa, types: (ElementType, ElementType), x: Tensor) {
-    let call = Call::new(norm, isa, 1, x.len()).types(types.0, types.1);
-    let numbers = Numbers { x, weight: None, bias: None };
-    call.compare(&numbers, &call.run(&numbers));
+    let compare = |rows: usize, x: Tensor| {
+        let gaps = if rows > 1 { (1, 1) } else { (0, 0) };
+        let call = Call::new(norm, isa, rows, x.len() / rows).types(types.0, types.1);
+        let call = Call { gaps, ..call };
+        let numbers = Numbers { x, weight: None, bias: None };
+        call.compare(&numbers, &call.run(&numbers));
+    };
+    let rows = x.len() / BLOCK;
+    if norm.is_elementwise() && rows > 0 {
+        compare(rows, x.part(0..rows * BLOCK));
+    }
+    compare(1, x);
 }
 
 /// Compares over all exponents and special values, into every type.
@@ -152,6 +166,23 @@ fn row_functions_with_outliers() {
             x[..channels.min(64)].fill(outlier);
             x
         });
+    }
+}
+
+/// Rows so small that the squares of their elements are near what f32 holds, or less.
+#[test]
+fn row_functions_of_tiny_rows() {
+    for exponent in [-50, -62, -63] {
+        for channels in CHANNELS {
+            let x = Random(53).normals(channels, 0.0, 2_f64.powi(exponent));
+            for norm in [Norm::RmsNorm { eps: 0.0 }, Norm::LayerNorm { eps: 0.0 }] {
+                for isa in isas() {
+                    for x_type in [F32, Bf16] {
+                        check(norm, isa, (x_type, Bf16), Tensor::new(x_type, &x));
+                    }
+                }
+            }
+        }
     }
 }
 

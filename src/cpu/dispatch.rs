@@ -137,28 +137,32 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
     unsafe {
         let memory = job.stream || job.fetch || !is_usual::<A, X, Y>();
         if memory && job.isa != Isa::Portable {
-            enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
+            enter_for::<F, X, Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {
-            enter_for::<Y, _>(job.isa, Run::<F, A, X, Y, false>::new(function, affine, job));
+            enter_for::<F, X, Y, _>(job.isa, Run::<F, A, X, Y, false>::new(function, affine, job));
         }
     }
 }
 
-/// Runs `kernel`, which stores elements of type `Y`, compiled for `isa`. AVX512-BF16 brings nothing but a
-/// conversion: kernels that do not use it are not compiled for it.
+/// Runs `kernel`, that of `F` from `X` to `Y`, compiled for `isa`. AVX512-BF16 brings nothing but a
+/// conversion and sums over rows: kernels that use neither are not compiled for it.
 ///
 /// # Safety
 /// The processor must have `isa`.
-unsafe fn enter_for<Y: Output, K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+unsafe fn enter_for<F: Function, X: Storage, Y: Output, K: Kernel>(
+    isa: Isa,
+    kernel: K,
+) -> K::Output {
+    let uses_bf16 = const { Y::IS_BF16 || (F::READS_ROW && X::IS_BF16) };
     // SAFETY: the same contract.
-    unsafe { if Y::IS_BF16 { enter(isa, kernel) } else { enter_without_bf16(isa, kernel) } }
+    unsafe { if uses_bf16 { enter(isa, kernel) } else { enter_without_bf16(isa, kernel) } }
 }
 
 /// As [`enter`], for kernels to which AVX512-BF16 makes no difference.
 ///
 /// # Safety
 /// As that.
-unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+pub(super) unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         Isa::Portable => portable::enter(kernel),
         // SAFETY: the caller vouches for the processor; `Isa::is_available` tests the features

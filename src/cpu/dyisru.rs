@@ -38,7 +38,13 @@ impl Function for DyIsru {
 }
 
 impl<S: Simd> Pointwise<S> for Isru<S> {
+    const KEEPS_ZERO: bool = true;
     const ORDINARY: bool = true;
+
+    #[inline(always)]
+    fn begins_ordinary(&self) -> bool {
+        self.is_plain()
+    }
 
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {

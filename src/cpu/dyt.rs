@@ -45,6 +45,8 @@ pub(crate) struct Prepared<S: Simd> {
 }
 
 impl<S: Simd> Pointwise<S> for Prepared<S> {
+    const KEEPS_ZERO: bool = true;
+
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         if const { Y::DIGITS <= SHORT_DIGITS } {

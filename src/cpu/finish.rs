@@ -4,7 +4,7 @@ use super::ahead::{look_up, page};
 use super::cache::LINE;
 use super::math::silu;
 use super::simd::{
-    Kernel, Simd,
+    Doubt, Kernel, Simd,
     element::{Output, Storage},
 };
 
@@ -128,10 +128,10 @@ impl<Y: Output> Kernel for Store<Y> {
                 let v = [s.mul(a, factor), s.mul(b, factor), s.mul(c, factor), s.mul(d, factor)];
                 let y = y.add(i);
                 if stream {
-                    if !Y::try_store_x4::<S, true>(s, y, v, true) {
+                    if !Y::try_store_x4::<S, true>(s, y, v, Doubt::Subnormal) {
                         Y::store_x4::<S, true>(s, y, v);
                     }
-                } else if !Y::try_store_x4::<S, false>(s, y, v, true) {
+                } else if !Y::try_store_x4::<S, false>(s, y, v, Doubt::Subnormal) {
                     Y::store_x4::<S, false>(s, y, v);
                 }
             }

@@ -48,7 +48,7 @@ pub(crate) struct Begun<X> {
     pub(crate) index: usize,
     pub(crate) x: *const X,
     pub(crate) channels: usize,
-    /// Channels that have been read: whole blocks.
+    /// Channels that have been read: whole parts of blocks.
     pub(crate) read: usize,
 }
 
@@ -70,7 +70,7 @@ pub(crate) trait Reading<S: Simd>: Copy {
     }
     /// Channels of the longest row of which `add` may read all blocks.
     fn longest<X: Storage>() -> usize;
-    /// Reads part `part` of a block at `x`. All must be read, in any order.
+    /// Reads part `part` of a block at `x`, after those before it.
     ///
     /// # Safety
     /// It must be valid for reads.
@@ -100,8 +100,17 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// Whether it is of one row, which has been read for it.
     const OF_ROW: bool = false;
 
+    /// Whether it is 0 of 0, or NaN.
+    const KEEPS_ZERO: bool = false;
+
     /// Whether `apply_ordinary` is more than `apply`.
     const ORDINARY: bool = false;
+
+    /// Whether arguments are ordinary until one is found that is not.
+    #[inline(always)]
+    fn begins_ordinary(&self) -> bool {
+        Self::ORDINARY
+    }
 
     /// The same for ordinary arguments. For others it may give 0 or NaN instead, which
     /// [`try_store_x4`](super::simd::element::Output::try_store_x4) finds and leaves to `apply`.

@@ -13,7 +13,7 @@
 //! errors would add up instead of cancelling.
 
 use super::function::{Begun, Function, Pointwise};
-use super::row_sum::{RowSum, Summand};
+use super::row_sum::{RowSum, Summand, TINY, TinySums, tiny_sums};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -62,11 +62,15 @@ impl Function for LayerNorm {
         begun: Begun<X>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let mut sums = unsafe { sums.finish(s, begun) };
+        let sums = unsafe { sums.finish(s, begun) };
+        let (mut sum, mut squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
+        if X::sums_pairs::<S>() && squares < TINY {
+            // SAFETY: the same contract; what is summed so is bfloat16.
+            TinySums { sum, squares } = unsafe { tiny_sums(begun.x.cast(), begun.channels) };
+        }
         let mut shift = 0.0;
         let mut passes = 1;
         loop {
-            let (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
             let rest = sum * prepared.per_channel;
             let excess = sum * rest;
             let deviation = squares - excess;
@@ -78,7 +82,8 @@ impl Function for LayerNorm {
             shift = near_mean(shift + rest, variance);
             let about = RowSum::new(s, About { shift: s.splat(shift) });
             // SAFETY: the same contract.
-            sums = unsafe { about.finish(s, Begun { read: 0, ..begun }) }.rounded(s);
+            let sums = unsafe { about.finish(s, Begun { read: 0, ..begun }) }.rounded(s);
+            (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
             passes += 1;
         }
     }
@@ -128,12 +133,27 @@ impl<S: Simd> Summand<S> for Plain {
     type Sums = Moments<S>;
 
     #[inline(always)]
+    fn at_once<X: Storage>() -> bool {
+        X::sums_pairs::<S>()
+    }
+
+    #[inline(always)]
     fn zero(&self, s: S) -> Moments<S> {
         Moments { sum: s.splat(0.0), squares: s.splat(0.0) }
     }
     #[inline(always)]
     fn add(&self, s: S, sums: Moments<S>, x: S::F) -> Moments<S> {
         Moments { sum: s.add(sums.sum, x), squares: s.mul_add(x, x, sums.squares) }
+    }
+    #[inline(always)]
+    unsafe fn add_both<X: Storage>(&self, s: S, sums: Moments<S>, x: *const X) -> Moments<S> {
+        // SAFETY: the same contract; what is summed so is bfloat16.
+        unsafe {
+            Moments {
+                sum: s.add_bf16_x2(sums.sum, x.cast()),
+                squares: s.add_squares_bf16_x2(sums.squares, x.cast()),
+            }
+        }
     }
     #[inline(always)]
     fn add_first(&self, s: S, sums: Moments<S>, x: S::F, _: usize) -> Moments<S> {

@@ -139,15 +139,19 @@ where
     X: Storage,
     Y: Output,
 {
-    let mut read = 0;
+    let (mut read, mut ordinary) = (0, results.row.begins_ordinary());
+    // Parts of what is read are blocks of what is written.
+    let block = UNROLL * S::LANES;
     // A row from memory that leads is less than a page.
     work.look_up(s, ahead, y);
-    // Blocks of what is read are as many of what is written.
-    while work.job.channels - i >= G::block::<X>() {
+    loop {
         for part in 0..G::parts::<X>() {
+            if work.job.channels - i < block {
+                return (read + part * block, i);
+            }
             // Before what is stored: addresses of one place in different pages are taken for the same,
             // and a load would wait for the store.
-            // SAFETY: no more has been read than written, and so a block is left.
+            // SAFETY: no more has been read than written, and so a part is left.
             unsafe { reading.add(s, ahead.add(read), part) };
             if work.fetches() {
                 work.ahead.fetch(s, ahead.wrapping_add(i));
@@ -157,16 +161,15 @@ where
             }
             // SAFETY: a block is left; `y + i` is aligned if streamed, since blocks are multiples of a
             // cache line.
-            if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
-                for part in part + 1..G::parts::<X>() {
-                    // SAFETY: as above.
-                    unsafe { reading.add(s, ahead.add(read), part) };
-                }
-                return (read + G::block::<X>(), i);
+            let whole = unsafe {
+                let how = (work.streams(), &mut ordinary);
+                write_whole_block(s, results, work.affine, how, i, x, y)
+            };
+            if !whole {
+                return (read + (part + 1) * block, i);
             }
-            i += UNROLL * S::LANES;
+            i += block;
         }
         read += G::block::<X>();
     }
-    (read, i)
 }

@@ -8,7 +8,7 @@ use super::job::{Job, KnownScale, Stored};
 use super::lead::{LEAD, can_lead, lead_pays, run_leading};
 use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
-    Kernel, Simd,
+    Doubt, Kernel, Simd,
     element::{Output, Storage},
 };
 use core::marker::PhantomData;
@@ -237,6 +237,7 @@ where
 {
     let n = work.job.channels;
     let block = UNROLL * S::LANES;
+    let mut ordinary = results.row.begins_ordinary();
     'parts: loop {
         while i < stop {
             let part = First((stop - i).min(S::LANES));
@@ -263,7 +264,18 @@ where
                 }
                 // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
                 // multiples of a cache line.
-                if !unsafe { write_whole_block(s, results, work.affine, work.streams(), i, x, y) } {
+                let whole = unsafe {
+                    write_whole_block(
+                        s,
+                        results,
+                        work.affine,
+                        (work.streams(), &mut ordinary),
+                        i,
+                        x,
+                        y,
+                    )
+                };
+                if !whole {
                     stop = i + block;
                     continue 'parts;
                 }
@@ -302,8 +314,11 @@ unsafe fn write_part<S: Simd, X: Storage, Y: Output>(
     }
 }
 
-/// Function, affine and store over a block of vectors from channel `i` on. Returns `false`,
-/// having written nothing, where that is better done a vector at a time.
+/// Function, affine and store over a block of vectors from channel `i` on, past the caches if `stream`.
+/// Returns `false`, having written nothing, where that is better done a vector at a time.
+///
+/// `ordinary` says whether to expect ordinary arguments, and becomes `false` once they were not: where there
+/// is one other there are more, and to find that anew in each block takes as long as the block itself.
 ///
 /// # Safety
 /// As [`write_row`], for these channels; `y + i` must be 64-byte aligned if `stream`.
@@ -312,7 +327,7 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
     s: S,
     results: &Results<S, R>,
     affine: impl Affine,
-    stream: bool,
+    (stream, ordinary): (bool, &mut bool),
     i: usize,
     x: *const X,
     y: *mut Y,
@@ -320,7 +335,8 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
     // SAFETY: the same contract.
     unsafe {
         const { assert!(!(Y::IS_BF16 && Y::QUANTIZED), "what is tried has no scale") };
-        let (x, y) = (Whole.load::<S, X, UNROLL>(s, x.add(i)), y.add(i));
+        let (from, y) = (x.add(i), y.add(i));
+        let x = Whole.load::<S, X, UNROLL>(s, from);
         if !Y::tries::<S>() {
             let mut v = affine.apply(s, Whole, i, results.row.apply::<UNROLL, Y>(s, x));
             if Y::QUANTIZED {
@@ -332,15 +348,20 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
             return true;
         }
         // A bias would hide the 0 by which the store finds an argument that is not ordinary.
-        let ordinary = R::ORDINARY && !affine.has_bias();
-        if ordinary {
+        if R::ORDINARY && *ordinary && !affine.has_bias() {
             let v = affine.apply(s, Whole, i, results.row.apply_ordinary::<UNROLL, Y>(s, x));
-            if try_store(s, y, v, stream, false) {
+            if try_store(s, y, v, stream, Doubt::ZeroOrNan) {
                 return true;
             }
+            *ordinary = false;
         }
         let v = affine.apply(s, Whole, i, results.row.apply::<UNROLL, Y>(s, x));
-        try_store(s, y, v, stream, true)
+        let doubt = if const { R::KEEPS_ZERO && X::IS_BF16 } && !affine.has_bias() {
+            Doubt::SubnormalOfOther(from.cast())
+        } else {
+            Doubt::Subnormal
+        };
+        try_store(s, y, v, stream, doubt)
     }
 }
 
@@ -354,14 +375,14 @@ pub(super) unsafe fn try_store<S: Simd, Y: Output>(
     y: *mut Y,
     v: [S::F; 4],
     stream: bool,
-    zeros: bool,
+    doubt: Doubt,
 ) -> bool {
     // SAFETY: the same contract.
     unsafe {
         if stream {
-            Y::try_store_x4::<S, true>(s, y, v, zeros)
+            Y::try_store_x4::<S, true>(s, y, v, doubt)
         } else {
-            Y::try_store_x4::<S, false>(s, y, v, zeros)
+            Y::try_store_x4::<S, false>(s, y, v, doubt)
         }
     }
 }

@@ -4,7 +4,7 @@ use super::ahead::Ahead;
 use super::dispatch::enter;
 use super::job::{Job, Places, Tensor};
 use super::pipeline::UNROLL;
-use super::simd::{Kernel, Simd, element::Storage};
+use super::simd::{Doubt, Kernel, Simd, element::Storage};
 use crate::ElementType;
 use half::{bf16, f16};
 
@@ -95,7 +95,7 @@ impl<X: Storage, R: Storage> Kernel for Add<X, R> {
                 let [e, f] = R::load_x2(s, r);
                 let [g, h] = R::load_x2(s, r.add(2 * S::LANES));
                 let v = [s.add(a, e), s.add(b, f), s.add(c, g), s.add(d, h)];
-                if !R::try_store_x4::<S, false>(s, sum.add(i), v, true) {
+                if !R::try_store_x4::<S, false>(s, sum.add(i), v, Doubt::Subnormal) {
                     R::store_x4::<S, false>(s, sum.add(i), v);
                 }
             }

@@ -1,7 +1,7 @@
 //! RMSNorm: `x * rstd`, `rstd = 1 / sqrt(mean(x^2) + eps)`.
 
 use super::function::{Begun, Function, Pointwise};
-use super::row_sum::{RowSum, Summand};
+use super::row_sum::{RowSum, Summand, TINY, tiny_sums};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -45,7 +45,11 @@ impl Function for RmsNorm {
         begun: Begun<X>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let m2 = s.reduce_add(unsafe { squares.finish(s, begun) });
+        let mut m2 = s.reduce_add(unsafe { squares.finish(s, begun) });
+        if X::sums_pairs::<S>() && m2 < TINY {
+            // SAFETY: the same contract; what is summed so is bfloat16.
+            m2 = unsafe { tiny_sums(begun.x.cast(), begun.channels) }.squares;
+        }
         RowStatistics { count: prepared.channels, m2, ..RowStatistics::EMPTY }
     }
 
@@ -79,6 +83,15 @@ impl<S: Simd> Summand<S> for Squares {
         s.mul_add(x, x, sum)
     }
     #[inline(always)]
+    fn at_once<X: Storage>() -> bool {
+        X::sums_pairs::<S>()
+    }
+    #[inline(always)]
+    unsafe fn add_both<X: Storage>(&self, s: S, sum: S::F, x: *const X) -> S::F {
+        // SAFETY: the same contract; what is summed so is bfloat16.
+        unsafe { s.add_squares_bf16_x2(sum, x.cast()) }
+    }
+    #[inline(always)]
     fn add_first(&self, s: S, sum: S::F, x: S::F, _: usize) -> S::F {
         s.mul_add(x, x, sum)
     }
@@ -96,6 +109,7 @@ pub(crate) struct Scale {
 
 impl<S: Simd> Pointwise<S> for Scale {
     const OF_ROW: bool = true;
+    const KEEPS_ZERO: bool = true;
 
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {

@@ -12,7 +12,7 @@ use super::function::{Function, Pointwise};
 use super::job::Job;
 use super::pipeline::{Results, UNROLL, Work, try_store};
 use super::simd::{
-    Simd,
+    Doubt, Simd,
     element::{Output, Storage},
 };
 use core::mem::MaybeUninit;
@@ -157,7 +157,7 @@ pub(super) unsafe fn write_seam<S: Simd, F: Function, X: Storage, Y: Output>(
             }
         }
         let v = around.apply(s, Whole, block - left, v);
-        if !try_store(s, y, v, true, true) {
+        if !try_store(s, y, v, true, Doubt::Subnormal) {
             Whole.store(s, y, v, true);
         }
     }

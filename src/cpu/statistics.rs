@@ -1,7 +1,7 @@
 //! What a row function finds in each row, and nothing written but that. The mean comes in any two
 //! parts.
 
-use super::dispatch::enter;
+use super::dispatch::{enter, enter_without_bf16};
 use super::function::{Begun, Function};
 use super::isa::Isa;
 use super::job::{Job, Places};
@@ -64,19 +64,17 @@ unsafe fn read<F: Function<Found = RowStatistics>>(
     channels: usize,
     statistics: &mut [MaybeUninit<RowStatistics>],
 ) {
-    // The conversion to bfloat16 has no part in it.
-    let isa = isa.min(Isa::Avx512);
     macro_rules! with {
-        ($x:ty) => {
-            enter(isa, Read { function, x, channels, statistics, element: PhantomData::<$x> })
+        ($enter:ident, $x:ty) => {
+            $enter(isa, Read { function, x, channels, statistics, element: PhantomData::<$x> })
         };
     }
     // SAFETY: the same contract.
     unsafe {
         match element {
-            ElementType::F32 => with!(f32),
-            ElementType::F16 => with!(f16),
-            ElementType::Bf16 => with!(bf16),
+            ElementType::F32 => with!(enter_without_bf16, f32),
+            ElementType::F16 => with!(enter_without_bf16, f16),
+            ElementType::Bf16 => with!(enter, bf16),
         }
     }
 }

@@ -71,6 +71,15 @@ macro_rules! each {
 }
 
 impl Tensor {
+    /// The elements in `range`.
+    pub fn part(&self, range: core::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(v) => Self::F32(v[range].to_vec()),
+            Self::F16(v) => Self::F16(v[range].to_vec()),
+            Self::Bf16(v) => Self::Bf16(v[range].to_vec()),
+        }
+    }
+
     /// `values`, rounded to `element`.
     pub fn new(element: ElementType, values: &[f32]) -> Self {
         fn rounded<T: Sample>(values: &[f32]) -> Vec<T> {

@@ -69,19 +69,25 @@ impl<S: Simd> Isru<S> {
         self.coarse(s, x, digits)
     }
 
-    /// As [`apply_coarse`](Isru::apply_coarse), but 0 or NaN from where `x^2` overflows on.
+    /// As [`apply_coarse`](Isru::apply_coarse), if [plain](Isru::is_plain), but 0 or NaN from where `x^2`
+    /// overflows on.
     #[inline(always)]
     pub(crate) fn apply_coarse_ordinary<const U: usize>(
         &self,
         s: S,
-        mut x: [S::F; U],
+        x: [S::F; U],
         digits: u32,
     ) -> [S::F; U] {
         if S::RSQRT_BITS >= 23 {
             return self.apply(s, x);
         }
-        self.rescale(s, &mut x);
         self.coarse(s, x, digits)
+    }
+
+    /// Whether beta is so far from the ends of what f32 holds that arguments need no scaling.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 //! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
 //! that the processor has them.
 
-use super::{Simd, align_stack};
+use super::{Doubt, Simd, add_both, add_squares, align_stack};
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
@@ -17,21 +17,53 @@ pub(crate) struct Avx512<const BF16: bool> {
     /// [`SPREAD`] and the places that it fills, the upper half of every lane; used where `BF16`.
     spread: [__m512i; 2],
     upper: __mmask32,
+    /// All bits of a bfloat16 but the sign; used where `BF16`.
+    magnitude: __m512i,
 }
 
 impl<const BF16: bool> Avx512<BF16> {
+    /// Whether some bfloat16 of the two vectors is 0.
+    #[inline(always)]
+    fn any_zero(self, a: __m512i, b: __m512i) -> bool {
+        // SAFETY: see the module's head.
+        unsafe {
+            let zero = |v| _mm512_testn_epi16_mask(v, self.magnitude);
+            zero(a) | zero(b) != 0
+        }
+    }
+
+    /// Whether some bfloat16 of the two vectors is 0 where the one of 64 at `x` is not.
+    ///
+    /// # Safety
+    /// `x` must be valid for reads of 64 elements.
+    #[inline(always)]
+    unsafe fn any_zero_of_other(self, a: __m512i, b: __m512i, x: *const u16) -> bool {
+        // SAFETY: the caller vouches for `x`; see the module's head.
+        unsafe {
+            let of_other = |v, x: *const u16| {
+                let zero = _mm512_testn_epi16_mask(v, self.magnitude);
+                _mm512_mask_test_epi16_mask(zero, _mm512_loadu_si512(x.cast()), self.magnitude)
+            };
+            of_other(a, x) | of_other(b, x.add(32)) != 0
+        }
+    }
+
     /// # Safety
     /// The processor must have the features that the type stands for.
     #[inline(always)]
     unsafe fn new() -> Self {
-        // Hidden from the compiler, which would take a permutation that it knows apart into a
-        // widening and a shift: twice the instructions.
-        let ([first, last], upper) = core::hint::black_box((&SPREAD, 0xaaaa_aaaa));
+        // Hidden from the compiler. It would take a permutation that it knows apart into a widening and a
+        // shift, twice the instructions; and a test of bits that it knows for one of bfloat16 numbers, which
+        // it would widen.
+        let ([first, last], upper, magnitude) =
+            core::hint::black_box((&SPREAD, 0xaaaa_aaaa, 0x7fff));
         // SAFETY: the arrays are 64 bytes long.
         let spread = unsafe {
             [_mm512_loadu_si512(first.as_ptr().cast()), _mm512_loadu_si512(last.as_ptr().cast())]
         };
-        Self { spread, upper }
+        // SAFETY: the caller vouches for the features.
+        let magnitude = unsafe { _mm512_set1_epi16(magnitude) };
+        Self { spread, upper, magnitude }
     }
 }
 
@@ -74,6 +106,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const FAST_LOOKUP: bool = true;
     const RSQRT_BITS: u32 = 14;
     const BF16_CONVERSION: bool = BF16;
+    const BF16_SUMS: bool = true;
     const MANY_REGISTERS: bool = true;
 
     safe_intrinsics! {
@@ -234,21 +267,23 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         self,
         p: *mut u16,
         v: [__m512; 4],
-        zeros: bool,
+        doubt: Doubt,
     ) -> bool {
         if !BF16 {
             return false;
         }
-        // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`.
+        // SAFETY: the caller vouches for 64 elements at `p`, aligned where `STREAM`, and at what is in doubt.
         unsafe {
             // The conversion makes 0 of subnormal numbers: a result of 0 may be one of those. NaN it
             // keeps as `to_bf16` does.
             let first = both_to_bf16(v[0], v[1]);
             let last = both_to_bf16(v[2], v[3]);
-            let ordinary = if zeros {
-                !any_zero(first, last) || !any_subnormal(v)
-            } else {
-                !any_zero_or_nan(first, last)
+            let ordinary = match doubt {
+                Doubt::Subnormal => !self.any_zero(first, last) || !any_subnormal(v),
+                Doubt::SubnormalOfOther(x) => {
+                    !self.any_zero_of_other(first, last, x) || !any_subnormal(v)
+                }
+                Doubt::ZeroOrNan => !any_zero_or_nan(first, last),
             };
             if !ordinary {
                 return false;
@@ -262,6 +297,29 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             }
         }
         true
+    }
+    #[inline(always)]
+    unsafe fn add_squares_bf16_x2(self, sum: __m512, p: *const u16) -> __m512 {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe {
+            if BF16 {
+                // Of each pair the second, at an odd place, comes first, as without the instruction.
+                let both = bf16_pairs(_mm512_loadu_si512(p.cast()));
+                return _mm512_dpbf16_ps(sum, both, both);
+            }
+            add_squares(self, sum, self.load_bf16_x2_unordered(p))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_bf16_x2(self, sum: __m512, p: *const u16) -> __m512 {
+        // SAFETY: the caller vouches for 32 elements at `p`.
+        unsafe {
+            if BF16 {
+                let (both, one) = (_mm512_loadu_si512(p.cast()), _mm512_set1_epi16(ONE));
+                return _mm512_dpbf16_ps(sum, bf16_pairs(both), bf16_pairs(one));
+            }
+            add_both(self, sum, self.load_bf16_x2_unordered(p))
+        }
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: __m512, n: usize) {
@@ -425,27 +483,26 @@ unsafe fn both_to_bf16(first: __m512, last: __m512) -> __m512i {
     unsafe { core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(last, first)) }
 }
 
-/// Whether some bfloat16 of the two vectors is 0.
+/// 1 as a bfloat16.
+const ONE: i16 = 0x3f80;
+
+/// The same bits, as pairs of bfloat16 numbers.
 #[inline(always)]
-unsafe fn any_zero(a: __m512i, b: __m512i) -> bool {
-    // SAFETY: see the module's head.
-    unsafe {
-        // Doubling shifts the sign out.
-        let least = _mm512_min_epu16(_mm512_add_epi16(a, a), _mm512_add_epi16(b, b));
-        _mm512_testn_epi16_mask(least, least) != 0
-    }
+unsafe fn bf16_pairs(v: __m512i) -> __m512bh {
+    // SAFETY: as many bits, any of which are numbers.
+    unsafe { core::mem::transmute::<__m512i, __m512bh>(v) }
 }
 
-/// Whether some bfloat16 of the two vectors is 0 or NaN.
+/// Whether some bfloat16 of the two vectors is 0, infinite or NaN.
 #[inline(always)]
 unsafe fn any_zero_or_nan(a: __m512i, b: __m512i) -> bool {
     // SAFETY: see the module's head.
     unsafe {
-        // Doubling shifts the sign out, and the sum wraps around for NaN, which comes to lie with
-        // 0 below everything else.
-        let order = |v| _mm512_add_epi16(_mm512_add_epi16(v, v), _mm512_set1_epi16(0xff));
-        let least = _mm512_min_epu16(order(a), order(b));
-        _mm512_testn_epi16_mask(least, _mm512_set1_epi16(0xff00_u16 as i16)) != 0
+        // The exponent, and one more: of all ones that makes 0, of 0 it makes 1. Then its upper seven
+        // bits are 0, and those of no other.
+        let next = |v| _mm512_add_epi16(v, _mm512_set1_epi16(0x80));
+        let found = |v| _mm512_testn_epi16_mask(next(v), _mm512_set1_epi16(0x7f00));
+        found(a) | found(b) != 0
     }
 }
 
@@ -458,5 +515,57 @@ unsafe fn any_subnormal(v: [__m512; 4]) -> bool {
     unsafe {
         let of = |v| _mm512_fpclass_ps_mask::<SUBNORMAL>(v);
         of(v[0]) | of(v[1]) | of(v[2]) | of(v[3]) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa::Isa;
+    use crate::cpu::simd::Kernel;
+
+    /// Sums of pairs of bfloat16 numbers, and of their squares, as bits.
+    struct Sums<'a>(&'a [[u16; 32]]);
+
+    impl Kernel for Sums<'_> {
+        type Output = Vec<u32>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Vec<u32> {
+            let mut sums = [s.splat(0.0); 2];
+            let mut lanes = [0.0; 2 * 16];
+            let mut bits = Vec::new();
+            for pairs in self.0 {
+                // SAFETY: there are 32 elements, and room for two vectors of 16.
+                unsafe {
+                    sums[0] = s.add_bf16_x2(sums[0], pairs.as_ptr());
+                    sums[1] = s.add_squares_bf16_x2(sums[1], pairs.as_ptr());
+                    s.store_f32_part(lanes.as_mut_ptr(), sums[0], 16);
+                    s.store_f32_part(lanes[16..].as_mut_ptr(), sums[1], 16);
+                }
+                bits.extend(lanes.map(f32::to_bits));
+            }
+            bits
+        }
+    }
+
+    /// With the instruction as without it: which of two elements is added first shows in the last bit.
+    #[test]
+    fn sums_of_pairs_have_the_bits_of_two_additions() {
+        if !Isa::Avx512Bf16.is_available() {
+            return;
+        }
+        let mut state = 1_u64;
+        let mut element = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Of either sign, and 2^-16 to 2^16 in magnitude.
+            let bits = (state >> 32) as u16;
+            (bits & 0x807f) | ((111 + (bits >> 7) % 33) << 7)
+        };
+        let pairs: Vec<[u16; 32]> =
+            (0..1000).map(|_| core::array::from_fn(|_| element())).collect();
+        // SAFETY: the processor has what both need.
+        let (with, without) = unsafe { (enter_bf16(Sums(&pairs)), enter(Sums(&pairs))) };
+        assert_eq!(with, without);
     }
 }

@@ -1,6 +1,6 @@
 //! Element types in memory: widened to f32 on load, rounded once on store.
 
-use super::Simd;
+use super::{Doubt, Simd};
 use crate::F8E4M3;
 use half::{bf16, f16};
 
@@ -26,17 +26,17 @@ pub(crate) trait Output: Copy + 'static {
     fn tries<S: Simd>() -> bool {
         false
     }
-    /// Stores as `store_x4` does, but faster, if no result is subnormal nor, unless `zeros`, 0 or
-    /// NaN; else it stores nothing and returns `false`.
+    /// Stores as `store_x4` does, but faster, if no result is subnormal nor in `doubt`; else it stores
+    /// nothing and returns `false`.
     ///
     /// # Safety
-    /// As [`store_x4`](Output::store_x4).
+    /// As [`store_x4`](Output::store_x4), and what `doubt` says.
     #[inline(always)]
     unsafe fn try_store_x4<S: Simd, const STREAM: bool>(
         _: S,
         _: *mut Self,
         _: [S::F; 4],
-        _zeros: bool,
+        _doubt: Doubt,
     ) -> bool {
         false
     }
@@ -56,6 +56,12 @@ pub(crate) trait Storage: Output {
     /// # Safety
     /// `p` must be valid for reads of `n <= S::LANES` elements.
     unsafe fn load_part<S: Simd>(s: S, p: *const Self, n: usize) -> S::F;
+
+    /// Whether vectors are added up two at a time, as [`Simd::add_squares_bf16_x2`] does it.
+    #[inline(always)]
+    fn sums_pairs<S: Simd>() -> bool {
+        const { Self::IS_BF16 && S::BF16_SUMS }
+    }
 }
 
 macro_rules! storage {
@@ -117,10 +123,10 @@ storage!(
         s: S,
         p: *mut Self,
         v: [S::F; 4],
-        zeros: bool,
+        doubt: Doubt,
     ) -> bool {
         // SAFETY: the same contract.
-        unsafe { s.try_store_bf16_x4::<STREAM>(p.cast(), v, zeros) }
+        unsafe { s.try_store_bf16_x4::<STREAM>(p.cast(), v, doubt) }
     }
 );
 

@@ -59,6 +59,28 @@ pub(crate) fn seldom(value: &f32) -> f32 {
     unsafe { core::ptr::from_ref(value).read_volatile() }
 }
 
+#[inline(always)]
+fn add_squares<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
+    s.mul_add(first, first, s.mul_add(second, second, sum))
+}
+
+#[inline(always)]
+fn add_both<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
+    s.add(first, s.add(second, sum))
+}
+
+/// Which results a conversion that takes subnormal numbers for 0 has to leave to another, apart from those.
+#[derive(Clone, Copy)]
+pub(crate) enum Doubt {
+    /// None.
+    Subnormal,
+    /// None. And where there is 0 at this address, of bfloat16 numbers as many as there are results, the
+    /// result is 0 or NaN: so it need not be looked at whether it is subnormal.
+    SubnormalOfOther(*const u16),
+    /// 0, NaN and infinity.
+    ZeroOrNan,
+}
+
 /// Work that is compiled once for each instruction set.
 pub(crate) trait Kernel {
     type Output;
@@ -86,8 +108,11 @@ pub(crate) unsafe trait Simd: Copy {
     const FAST_LOOKUP: bool;
     /// Number of correct bits of [`rsqrt_estimate`](Simd::rsqrt_estimate).
     const RSQRT_BITS: u32;
-    /// Whether there is a conversion to bfloat16, which treats subnormal numbers as 0.
+    /// Whether there is a conversion to bfloat16, which takes subnormal numbers for 0.
     const BF16_CONVERSION: bool = false;
+    /// Whether sums are by [`add_bf16_x2`](Simd::add_bf16_x2) and
+    /// [`add_squares_bf16_x2`](Simd::add_squares_bf16_x2), which may be instructions.
+    const BF16_SUMS: bool = false;
     /// Whether it can fetch ahead and store past the caches.
     const FOR_MEMORY: bool;
     /// Whether there are registers for two loops at once (32, not 16).
@@ -197,18 +222,39 @@ pub(crate) unsafe trait Simd: Copy {
     /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
     unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [Self::F; 4]);
     /// Stores as [`store_bf16_x4`](Simd::store_bf16_x4) does if `BF16_CONVERSION` and no result is
-    /// subnormal nor, unless `zeros`, 0 or NaN; else stores nothing and returns `false`.
+    /// subnormal nor in `doubt`; else stores nothing and returns `false`.
     ///
     /// # Safety
-    /// As [`store_bf16_x4`](Simd::store_bf16_x4).
+    /// As [`store_bf16_x4`](Simd::store_bf16_x4), and what `doubt` says.
     #[inline(always)]
     unsafe fn try_store_bf16_x4<const STREAM: bool>(
         self,
         _: *mut u16,
         _: [Self::F; 4],
-        _zeros: bool,
+        _doubt: Doubt,
     ) -> bool {
         false
+    }
+    /// Adds the squares of `2 * LANES` values of bfloat16 to `sum`: to each lane the second of
+    /// [`load_bf16_x2_unordered`](Simd::load_bf16_x2_unordered), then the first. Subnormal numbers, sums
+    /// too, may be taken for 0.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * LANES` elements.
+    #[inline(always)]
+    unsafe fn add_squares_bf16_x2(self, sum: Self::F, p: *const u16) -> Self::F {
+        // SAFETY: the same contract.
+        add_squares(self, sum, unsafe { self.load_bf16_x2_unordered(p) })
+    }
+    /// Adds `2 * LANES` values of bfloat16 to `sum`, as
+    /// [`add_squares_bf16_x2`](Simd::add_squares_bf16_x2) does their squares.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `2 * LANES` elements.
+    #[inline(always)]
+    unsafe fn add_bf16_x2(self, sum: Self::F, p: *const u16) -> Self::F {
+        // SAFETY: the same contract.
+        add_both(self, sum, unsafe { self.load_bf16_x2_unordered(p) })
     }
     /// Stores the first `n <= LANES` lanes as bfloat16, rounded to nearest even.
     ///
