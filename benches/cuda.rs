@@ -162,11 +162,17 @@ fn loading() {
     // The context alone takes a while, too.
     let Some(first) = Gpu::open_with(&[]) else { return };
     for norm in Norm::DEFAULTS {
-        let start = Instant::now();
-        let opened = Device::primary(0, &[norm]).unwrap();
-        let ms = start.elapsed().as_secs_f64() * 1e3;
-        drop(opened);
-        println!("{{\"kind\":\"loading\",\"function\":\"{}\",\"ms\":{ms:.1}}}", norm.name());
+        for element in ElementType::ALL {
+            let start = Instant::now();
+            let opened = Device::primary(0, &[norm], &[element]).unwrap();
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            drop(opened);
+            println!(
+                "{{\"kind\":\"loading\",\"function\":\"{}\",\"type\":\"{}\",\"ms\":{ms:.1}}}",
+                norm.name(),
+                element.name()
+            );
+        }
     }
     drop(first);
 }

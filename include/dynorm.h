@@ -230,10 +230,10 @@ typedef uint32_t dynorm_flag;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// A CUDA context with the kernels of some functions loaded into it. Make one at start-up and keep
-// it: opening compiles kernels for the device, which takes from milliseconds to seconds (the
-// driver keeps a cache on disk). Several threads may use one at once, whichever context is
-// current on them.
+// A CUDA context with the kernels of some functions, for some types of x, loaded into it. Make one at
+// start-up and keep it: opening compiles kernels for the device, which takes up to seconds for each
+// function and type (the driver keeps a cache on disk). Several threads may use one at once, whichever
+// context is current on them.
 typedef struct dynorm_cuda dynorm_cuda;
 
 // A function and its parameters, dimensionless f32 scalars as the papers name them. Those that
@@ -488,16 +488,20 @@ const char *dynorm_isa_name(dynorm_isa isa);
 dynorm_status dynorm_cuda_device_count(size_t *count);
 
 // Opens the primary context of device `ordinal`, which is the one that the CUDA runtime and
-// PyTorch use, and loads the kernels of the `count` functions at `functions` into it; all there
-// are if `functions` is NULL, whatever `count` is. `device` receives what `dynorm_cuda_close`
-// must be given in the end.
+// PyTorch use, and loads kernels into it: those of the `function_count` functions at `functions`, for x
+// (or the residual that it is added to) of the `type_count` types at `types`; of all functions or types
+// where the address is NULL, whatever the count is. `device` receives what `dynorm_cuda_close` must be
+// given in the end.
 //
-// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function; DYNORM_ERROR_CUDA_MISSING without
-// a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the
-// library was built without CUDA. On error `device` is left as it was. Any thread may call it.
+// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function or type, or one of 8 bits;
+// DYNORM_ERROR_CUDA_MISSING without a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER;
+// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On error `device` is left as it was.
+// Any thread may call it.
 dynorm_status dynorm_cuda_open_primary(uint32_t ordinal,
                                        const dynorm_function *functions,
-                                       size_t count,
+                                       size_t function_count,
+                                       const dynorm_element *types,
+                                       size_t type_count,
                                        struct dynorm_cuda **device);
 
 // As `dynorm_cuda_open_primary`, for a context of the caller's, a `CUcontext`; NULL for the one
@@ -507,7 +511,9 @@ dynorm_status dynorm_cuda_open_primary(uint32_t ordinal,
 // Further errors: DYNORM_ERROR_CUDA_CONTEXT if none is current.
 dynorm_status dynorm_cuda_open_context(void *context,
                                        const dynorm_function *functions,
-                                       size_t count,
+                                       size_t function_count,
+                                       const dynorm_element *types,
+                                       size_t type_count,
                                        struct dynorm_cuda **device);
 
 // Unloads the kernels and releases what `dynorm_cuda_open_primary` has retained. Kernels that

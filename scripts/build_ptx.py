@@ -28,6 +28,8 @@ TARGETS = {80: ["sm_80"], 90: ["sm_90", "sm_100", "sm_120"]}
 # A kernel of somebody else's; it has no use for what sm_90 brought.
 EXAMPLE = ROOT / "examples" / "cuda" / "gemv.cu"
 EXAMPLE_PTX = EXAMPLE.with_suffix(".sm_80.ptx")
+# A file for each type of x, so that a program loads those that it has.
+TYPES = ["f32", "f16", "bf16"]
 COLUMNS = [target for targets in TARGETS.values() for target in targets]
 
 
@@ -35,12 +37,23 @@ def build():
     nvrtc = Nvrtc()
     # The kernels say themselves where they fuse: bits must not depend on the compiler.
     options = {80: ["--fmad=false"], 90: ["--fmad=false", "-DDYNORM_CLUSTERS"]}
-    built = {
-        PTX / f"{source.stem}.sm_{arch}.ptx": nvrtc.compile(source, arch, KERNELS, *options[arch])
-        for source in sorted(KERNELS.glob("*.cu"))
-        for arch in TARGETS
-    }
-    return {**built, EXAMPLE_PTX: nvrtc.compile(EXAMPLE, 80, KERNELS)}
+    built = {EXAMPLE_PTX: nvrtc.compile(EXAMPLE, 80, KERNELS)}
+    for source in sorted(KERNELS.glob("*.cu")):
+        for arch in TARGETS:
+            ptx = nvrtc.compile(source, arch, KERNELS, *options[arch])
+            for element, part in by_type(ptx).items():
+                built[PTX / f"{source.stem}.{element}.sm_{arch}.ptx"] = part
+    return built
+
+
+def by_type(ptx):
+    """The kernels for each type of x, which their names say, after what they share."""
+    shared, *kernels = re.split(r"(?m)^(?=\.entry )", ptx.replace(".visible .entry ", ".entry "))
+    parts = {element: shared for element in TYPES}
+    for kernel in kernels:
+        (element,) = set(re.match(r"\.entry (\w+)", kernel)[1].split("_")) & set(TYPES)
+        parts[element] += ".visible " + kernel
+    return parts
 
 
 def check_drift(built):

@@ -187,12 +187,17 @@ pub enum Error {
     #[cfg(feature = "cuda")]
     #[error("no CUDA context is current on this thread")]
     NoContext,
-    /// A function whose kernels were not asked for when the device was opened.
+    /// A function whose kernels were not asked for, or not for this type, when the device was opened.
     #[cfg(feature = "cuda")]
-    #[error("the kernels of {name} are not loaded; name it when the device is opened")]
+    #[error(
+        "the kernels of {name} for {} are not loaded; name both when the device is opened",
+        element.name()
+    )]
     NotLoaded {
         /// The function.
         name: &'static str,
+        /// The type of x, or of the residual that it is added to.
+        element: ElementType,
     },
     /// An address that is null, or not a multiple of the element's size.
     #[cfg(any(feature = "cuda", feature = "capi"))]

@@ -44,11 +44,11 @@ const ULP: f64 = 4.0;
 fn device_with(emulator: &mut emulator::Emulator, max_cluster: i32) -> Device {
     let capability = if max_cluster == 0 { [8, 0] } else { [9, 0] };
     emulator.configure(Settings { max_cluster, capability, ..Settings::default() });
-    Device::primary(0, &Norm::DEFAULTS).unwrap()
+    Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap()
 }
 
 fn device() -> Device {
-    Device::primary(0, &Norm::DEFAULTS).unwrap()
+    Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap()
 }
 
 /// Runs a case in both orders of threads; gives its bits.
@@ -477,25 +477,33 @@ fn memory_that_the_driver_does_not_know_is_refused() {
 #[test]
 fn functions_that_were_not_asked_for_are_not_loaded() {
     let emulator = emulator::lock();
-    let device = Device::primary(0, &Norm::DEFAULTS[2..4]).unwrap();
-    assert_eq!(emulator.counts().modules, 2);
-    let tensors = Tensors::new(Case::new(Norm::DEFAULTS[0], TYPES[0], TYPES[0], 1, 8), |_, _| 1.0);
-    emulator.expose(&tensors);
-    // SAFETY: nothing is launched.
-    let refused = unsafe { tensors.forward().launch(&device, ptr::null_mut()) };
-    assert_eq!(refused, Err(Error::NotLoaded { name: "rms_norm" }));
+    let types = [ElementType::F16, ElementType::Bf16];
+    let device = Device::primary(0, &Norm::DEFAULTS[2..4], &types).unwrap();
+    assert_eq!(emulator.counts().modules, 4);
+    for (norm, name, element) in [
+        (Norm::DEFAULTS[0], "rms_norm", ElementType::Bf16),
+        (Norm::DEFAULTS[2], "dyt", ElementType::F32),
+    ] {
+        let tensors = Tensors::new(Case::new(norm, element, element, 1, 8), |_, _| 1.0);
+        emulator.expose(&tensors);
+        // SAFETY: nothing is launched.
+        let refused = unsafe { tensors.forward().launch(&device, ptr::null_mut()) };
+        assert_eq!(refused, Err(Error::NotLoaded { name, element }));
+    }
 }
 
 #[test]
 fn a_device_gives_back_what_it_took() {
     let emulator = emulator::lock();
     let device = device();
-    assert_eq!((emulator.counts().modules, emulator.counts().retained), (5, 1));
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (15, 1));
     assert_eq!(device.name().unwrap(), "host");
     assert_eq!(device.capability(), (9, 0));
     // SAFETY: `device` keeps the context, and is dropped after.
-    let second = unsafe { Device::from_context(device.context(), &Norm::DEFAULTS) }.unwrap();
-    assert_eq!((emulator.counts().modules, emulator.counts().retained), (10, 1));
+    let second =
+        unsafe { Device::from_context(device.context(), &Norm::DEFAULTS, &ElementType::ALL) }
+            .unwrap();
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (30, 1));
     drop(second);
     drop(device);
     assert_eq!((emulator.counts().modules, emulator.counts().retained), (0, 0));
@@ -508,22 +516,22 @@ fn what_the_driver_refuses_is_an_error_that_says_so() {
     assert_eq!(Device::count(), Ok(1));
     assert_eq!(Device::driver_version(), Ok((12, 2)));
     // SAFETY: there is no context.
-    let none = unsafe { Device::current(&Norm::DEFAULTS) };
+    let none = unsafe { Device::current(&Norm::DEFAULTS, &ElementType::ALL) };
     assert_eq!(none.unwrap_err(), Error::NoContext);
-    assert!(matches!(Device::primary(1, &[]), Err(Error::Driver { call: "cuDeviceGet", .. })));
+    assert!(matches!(Device::primary(1, &[], &[]), Err(Error::Driver { call: "cuDeviceGet", .. })));
 
     emulator.configure(Settings { capability: [7, 5], ..Settings::default() });
-    let old = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+    let old = Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap_err();
     assert_eq!(old.to_string(), "the device has compute capability 7.5; 8.0 is needed");
 
     emulator.fail("cuModuleLoadDataEx", 218);
-    let refused = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+    let refused = Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap_err();
     let text = "cuModuleLoadDataEx failed: CUDA_ERROR_INVALID_PTX (218): what ptxas says";
     assert_eq!(refused.to_string(), text);
 
     for function in ["cuDevicePrimaryCtxRetain", "cuDeviceGetAttribute", "cuModuleGetFunction"] {
         emulator.fail(function, 999);
-        let refused = Device::primary(0, &Norm::DEFAULTS).unwrap_err();
+        let refused = Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap_err();
         assert!(matches!(refused, Error::Driver { call, code: 999, .. } if call == function));
         assert_eq!((emulator.counts().modules, emulator.contexts()), (0, 0), "{function}");
     }
@@ -554,7 +562,10 @@ fn in_a_process_with_an_old_driver() {
     let mut emulator = emulator::lock();
     emulator.configure(Settings { driver_version: 11_080, ..Settings::default() });
     let text = "the CUDA driver supports CUDA 11.8; 12.2 (driver R535) is needed";
-    assert_eq!(Device::primary(0, &Norm::DEFAULTS).unwrap_err().to_string(), text);
+    assert_eq!(
+        Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).unwrap_err().to_string(),
+        text
+    );
     assert_eq!(Device::count().unwrap_err().to_string(), text);
 }
 

@@ -1,7 +1,7 @@
 //! Asking for CUDA is an answer, never a panic, also on a machine without a driver.
 
 use dynorm::cuda::Device;
-use dynorm::{Error, Norm};
+use dynorm::{ElementType, Error, Norm};
 
 #[test]
 fn without_a_driver_there_is_an_error() {
@@ -11,8 +11,8 @@ fn without_a_driver_there_is_an_error() {
     let answers = [
         Device::count().err(),
         Device::driver_version().err(),
-        Device::primary(0, &Norm::DEFAULTS).err(),
-        unsafe { Device::current(&Norm::DEFAULTS) }.err(),
+        Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL).err(),
+        unsafe { Device::current(&Norm::DEFAULTS, &ElementType::ALL) }.err(),
     ];
     if there {
         eprintln!("there is a CUDA driver; it answered {answers:?}");

@@ -199,7 +199,9 @@ def forward(
         import torch
 
         stream = torch.cuda.current_stream(source.device).cuda_stream
-        _check(_library().dynorm_cuda_forward(_cuda(source.device), byref(args), stream))
+        element = tensors.get("residual", source).element
+        device = _cuda(source.device, args.norm.function, element)
+        _check(_library().dynorm_cuda_forward(device, byref(args), stream))
     elif parallel:
         _check(_library().dynorm_forward_parallel(byref(args)))
     else:
@@ -291,7 +293,7 @@ def _library():
     for name, parameters in (
         ("dynorm_forward", [POINTER(ForwardArgs)]),
         ("dynorm_forward_parallel", [POINTER(ForwardArgs)]),
-        ("dynorm_cuda_open_primary", [c_uint32, POINTER(c_uint32), c_size_t, POINTER(c_void_p)]),
+        ("dynorm_cuda_open_primary", [c_uint32, *[POINTER(c_uint32), c_size_t] * 2, POINTER(c_void_p)]),
         ("dynorm_cuda_forward", [c_void_p, POINTER(ForwardArgs), c_void_p]),
     ):
         function = getattr(library, name)
@@ -305,10 +307,12 @@ def _library():
 
 
 @functools.cache
-def _cuda(ordinal):
-    """The device with all kernels loaded, kept until the process ends."""
+def _cuda(ordinal, function, element):
+    """The device with the kernels of a function for a type, kept until the process ends. A first call takes as
+    long as the driver takes to compile them, and cannot be captured into a graph."""
     device = c_void_p()
-    _check(_library().dynorm_cuda_open_primary(ordinal, None, 0, byref(device)))
+    lists = (byref(c_uint32(function)), 1, byref(c_uint32(element)), 1)
+    _check(_library().dynorm_cuda_open_primary(ordinal, *lists, byref(device)))
     return device
 
 

@@ -62,7 +62,8 @@ int main(int count, char **arguments) {
   const size_t most = 64 * 8192 * 2;
 
   struct dynorm_cuda *device;
-  check(dynorm_cuda_open_primary(0, NULL, 0, &device));
+  const dynorm_element types[] = {DYNORM_BF16};
+  check(dynorm_cuda_open_primary(0, NULL, 0, types, 1, &device));
   driver = dlopen("libcuda.so.1", RTLD_NOW);
   void *context, *stream;
   uint64_t memory;

@@ -67,7 +67,7 @@ impl Call {
     pub(crate) unsafe fn launch(&self, device: &Device, stream: *mut c_void) -> Result<(), Error> {
         let accesses = self.accesses()?;
         place::check(self.x.rows(), &accesses)?;
-        let module = device.module(self.norm)?;
+        let module = device.module(self.norm, self.source().element)?;
         let Some(launch) = plan(self, module.max_cluster())? else { return Ok(()) };
         // SAFETY: a device's context is alive. The caller vouches for the memory and the stream,
         // `accesses` and `plan` for what the kernel is told about them.
@@ -81,9 +81,14 @@ impl Call {
                 }
                 last = place.address;
             }
-            let kernel = module.kernel(launch.source, launch.kernel);
+            let kernel = module.kernel(launch.kernel);
             device.start(kernel, &launch, self.programmatic, stream)
         }
+    }
+
+    /// What the function is taken of, but for x that is added to it.
+    pub(crate) fn source(&self) -> DeviceRows {
+        self.residual.map_or(self.x, |residual| residual.input)
     }
 
     /// Checks what can be known without a device, but for addresses; gives the tensors that there

@@ -13,15 +13,16 @@ use cudarc::driver::sys;
 /// The oldest architecture that the kernels are compiled for: Ampere.
 const OLDEST: (u32, u32) = (8, 0);
 
-/// A CUDA context in which the kernels of some functions are loaded. Make one and keep it: loading
-/// compiles PTX, which takes from milliseconds to seconds (the driver keeps a cache on disk).
+/// A CUDA context in which the kernels of some functions are loaded, for some types of x. Make one and keep
+/// it: loading compiles PTX, which takes up to seconds for each function and type (the driver keeps a
+/// cache on disk).
 ///
 /// It may be used by several threads at once, whichever context is current on them.
 ///
 /// ```no_run
-/// use dynorm::{Norm, cuda::Device};
+/// use dynorm::{ElementType, Norm, cuda::Device};
 /// let norm = Norm::RmsNorm { eps: 1e-6 };
-/// let device = Device::primary(0, &[norm])?;
+/// let device = Device::primary(0, &[norm], &[ElementType::Bf16])?;
 /// println!("{}", device.name()?);
 /// # Ok::<(), dynorm::Error>(())
 /// ```
@@ -34,7 +35,8 @@ pub struct Device {
     capability: (u32, u32),
     /// Whether kernels can read memory that CUDA does not know.
     pageable: bool,
-    modules: [Option<Module>; Norm::DEFAULTS.len()],
+    /// By function and type of x.
+    modules: [[Option<Module>; ElementType::ALL.len()]; Norm::DEFAULTS.len()],
 }
 
 // SAFETY: handles of the driver, which may be used from every thread.
@@ -80,8 +82,8 @@ impl Device {
     }
 
     /// The primary context of device `ordinal`, which is the one that PyTorch, candle and the CUDA
-    /// runtime use, with the kernels of `norms`; [`Norm::DEFAULTS`] for all. Their parameters do
-    /// not matter.
+    /// runtime use, with the kernels of `norms`, whose parameters do not matter, for x (or the residual that
+    /// it is added to) of `types`; [`Norm::DEFAULTS`] and [`ElementType::ALL`] for all.
     ///
     /// # Errors
     /// [`Error::DriverMissing`] and [`Error::DriverTooOld`] without a driver that will do,
@@ -90,15 +92,15 @@ impl Device {
     ///
     /// ```
     /// use dynorm::cuda::Device;
-    /// use dynorm::Norm;
+    /// use dynorm::{ElementType, Norm};
     ///
     /// let norms = [Norm::DyT { alpha: 0.5 }];
-    /// match Device::primary(0, &norms) {
+    /// match Device::primary(0, &norms, &ElementType::ALL) {
     ///     Ok(device) => println!("compute capability {:?}", device.capability()),
     ///     Err(error) => println!("{error}"),
     /// }
     /// ```
-    pub fn primary(ordinal: usize, norms: &[Norm]) -> Result<Self, Error> {
+    pub fn primary(ordinal: usize, norms: &[Norm], types: &[ElementType]) -> Result<Self, Error> {
         driver::load()?;
         let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
         let (mut device, mut context) = (0, ptr::null_mut());
@@ -109,11 +111,11 @@ impl Device {
         }
         let mut opened = Self::unloaded(context, device, true);
         // SAFETY: the context is alive as long as it is retained, which `opened` answers for.
-        unsafe { opened.load(norms) }?;
+        unsafe { opened.load(norms, types) }?;
         Ok(opened)
     }
 
-    /// The context that is current on the calling thread, with the kernels of `norms`.
+    /// The context that is current on the calling thread, with kernels as [`primary`](Self::primary).
     ///
     /// # Errors
     /// [`Error::NoContext`] if there is none; as [`primary`](Self::primary).
@@ -123,24 +125,24 @@ impl Device {
     ///
     /// ```
     /// use dynorm::cuda::Device;
-    /// use dynorm::Norm;
+    /// use dynorm::{ElementType, Norm};
     ///
     /// let norms = [Norm::DyT { alpha: 0.5 }];
     /// // SAFETY: no context is destroyed meanwhile.
-    /// if let Err(error) = unsafe { Device::current(&norms) } {
+    /// if let Err(error) = unsafe { Device::current(&norms, &ElementType::ALL) } {
     ///     println!("{error}"); // no driver, or no context on this thread
     /// }
     /// ```
-    pub unsafe fn current(norms: &[Norm]) -> Result<Self, Error> {
+    pub unsafe fn current(norms: &[Norm], types: &[ElementType]) -> Result<Self, Error> {
         driver::load()?;
         // SAFETY: the driver is loaded.
         let context = unsafe { driver::current_context() }?;
         // SAFETY: a context that is current is alive; the caller vouches for later.
-        unsafe { Self::from_context(context.cast(), norms) }
+        unsafe { Self::from_context(context.cast(), norms, types) }
     }
 
-    /// A context of the caller's, as a `CUcontext`, with the kernels of `norms`. It is neither
-    /// retained nor destroyed.
+    /// A context of the caller's, as a `CUcontext`, with kernels as [`primary`](Self::primary). It is
+    /// neither retained nor destroyed.
     ///
     /// # Errors
     /// As [`current`](Self::current).
@@ -150,13 +152,18 @@ impl Device {
     ///
     /// ```
     /// use dynorm::cuda::Device;
-    /// use dynorm::Norm;
+    /// use dynorm::{ElementType, Norm};
     ///
     /// let norms = [Norm::DyT { alpha: 0.5 }];
     /// // SAFETY: null is allowed, and refused.
-    /// assert!(unsafe { Device::from_context(std::ptr::null_mut(), &norms) }.is_err());
+    /// let none = unsafe { Device::from_context(std::ptr::null_mut(), &norms, &ElementType::ALL) };
+    /// assert!(none.is_err());
     /// ```
-    pub unsafe fn from_context(context: *mut c_void, norms: &[Norm]) -> Result<Self, Error> {
+    pub unsafe fn from_context(
+        context: *mut c_void,
+        norms: &[Norm],
+        types: &[ElementType],
+    ) -> Result<Self, Error> {
         driver::load()?;
         if context.is_null() {
             return Err(Error::NoContext);
@@ -171,18 +178,18 @@ impl Device {
         };
         let mut opened = Self::unloaded(context, device, false);
         // SAFETY: the caller vouches for the context.
-        unsafe { opened.load(norms) }?;
+        unsafe { opened.load(norms, types) }?;
         Ok(opened)
     }
 
     fn unloaded(context: sys::CUcontext, device: sys::CUdevice, retained: bool) -> Self {
-        let modules = [const { None }; Norm::DEFAULTS.len()];
+        let modules = [const { [const { None }; ElementType::ALL.len()] }; Norm::DEFAULTS.len()];
         Self { context, device, retained, capability: (0, 0), pageable: false, modules }
     }
 
     /// # Safety
     /// The context must be alive.
-    unsafe fn load(&mut self, norms: &[Norm]) -> Result<(), Error> {
+    unsafe fn load(&mut self, norms: &[Norm], types: &[ElementType]) -> Result<(), Error> {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
@@ -196,11 +203,11 @@ impl Device {
         let target = Target::of(self.capability);
         // SAFETY: the same contract.
         let _current = unsafe { Current::new(self.context) }?;
-        for &norm in norms {
-            let module = &mut self.modules[function_index(norm)];
+        for (&norm, &x) in norms.iter().flat_map(|norm| types.iter().map(move |x| (norm, x))) {
+            let module = &mut self.modules[function_index(norm)][x as usize];
             if module.is_none() {
                 // SAFETY: the context is current, and its device has the target.
-                *module = Some(unsafe { Module::load(norm, target) }?);
+                *module = Some(unsafe { Module::load(norm, x, target) }?);
             }
         }
         Ok(())
@@ -260,10 +267,10 @@ impl Device {
         self.context.cast()
     }
 
-    /// The kernels of `norm`.
-    pub(crate) fn module(&self, norm: Norm) -> Result<&Module, Error> {
-        let module = self.modules[function_index(norm)].as_ref();
-        module.ok_or(Error::NotLoaded { name: norm.name() })
+    /// The kernels of `norm` for `x`.
+    pub(crate) fn module(&self, norm: Norm, x: ElementType) -> Result<&Module, Error> {
+        let module = self.modules[function_index(norm)][x as usize].as_ref();
+        module.ok_or(Error::NotLoaded { name: norm.name(), element: x })
     }
 
     /// Checks that kernels can reach `address`, as far as the driver can tell.
@@ -359,7 +366,7 @@ impl Drop for Device {
         // `from_context`. Unloading waits for kernels that still run.
         unsafe {
             if let Ok(_current) = Current::new(self.context) {
-                self.modules.iter().flatten().for_each(|module| module.unload());
+                self.modules.iter().flatten().flatten().for_each(|module| module.unload());
             }
             if self.retained {
                 let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);

@@ -25,7 +25,7 @@ use core::ffi::c_void;
 /// use dynorm::{ElementType, Norm, cuda::{Device, DeviceRows, Forward}};
 /// # let (x, y, weight, stream) = (0, 0, 0, core::ptr::null_mut());
 /// let norm = Norm::RmsNorm { eps: 1e-6 };
-/// let device = Device::primary(0, &[norm])?;
+/// let device = Device::primary(0, &[norm], &[ElementType::Bf16])?;
 /// let call = Forward::new(
 ///     norm,
 ///     DeviceRows::new(x, ElementType::Bf16, 512, 4096)?,
@@ -244,7 +244,7 @@ impl Forward {
     /// to the element; [`Error::Overlap`] if something that is written shares memory with something
     /// else, other than in place; [`Error::NotDeviceMemory`] and [`Error::OtherContext`] as
     /// far as the driver knows; [`Error::NotLoaded`] if the device was opened without this
-    /// function; [`Error::TooLarge`] for 2^31 or more blocks or channels, or, with heads, rows; [`Error::Driver`] for what
+    /// function or this type of x (of the residual, with one); [`Error::TooLarge`] for 2^31 or more blocks or channels, or, with heads, rows; [`Error::Driver`] for what
     /// else the driver refuses. Nothing is launched then.
     ///
     /// # Safety

@@ -12,7 +12,7 @@
 //! use dynorm::cuda::{Device, DeviceQuantizedRows, DeviceRows, DeviceScale, Forward};
 //! # let (x, residual, y8, scales, qkv, weight, q_weight, stream) = (0, 0, 0, 0, 0, 0, 0, core::ptr::null_mut());
 //! let norm = Norm::RmsNorm { eps: 1e-6 };
-//! let device = Device::primary(0, &[norm])?; // once
+//! let device = Device::primary(0, &[norm], &[Bf16])?; // once
 //! let (tokens, channels) = (8, 4096);
 //! let x = DeviceRows::new(x, Bf16, tokens, channels)?;
 //! let residual = DeviceRows::new(residual, Bf16, tokens, channels)?;

@@ -1,4 +1,4 @@
-//! The kernels of one function, loaded into a context.
+//! The kernels of one function for one type of x, loaded into a context.
 
 use super::driver::check_with;
 use super::kernel::{Form, Kernel};
@@ -16,31 +16,28 @@ const PORTABLE_CLUSTER: u32 = 8;
 /// Bytes for what the driver's compiler says of PTX that it refuses.
 const LOG_BYTES: usize = 4096;
 
-/// A loaded module and its kernels by type of x and form. Unloaded by hand: it does not know
+/// A loaded module and its kernels. Unloaded by hand: it does not know
 /// whether its context is current.
 #[derive(Debug)]
 pub(crate) struct Module {
     module: sys::CUmodule,
-    kernels: [[sys::CUfunction; Kernel::COUNT]; ElementType::ALL.len()],
+    kernels: [sys::CUfunction; Kernel::COUNT],
     max_cluster: u32,
 }
 
 impl Module {
-    /// Loads the kernels of `norm`.
+    /// Loads the kernels of `norm` for `x`.
     ///
     /// # Safety
     /// The driver must be loaded and a context of a device that has `target` be current.
-    pub(crate) unsafe fn load(norm: Norm, target: Target) -> Result<Self, Error> {
-        let ptx = ptx::find(norm.name(), target).ok_or(Error::NotLoaded { name: norm.name() })?;
+    pub(crate) unsafe fn load(norm: Norm, x: ElementType, target: Target) -> Result<Self, Error> {
+        let missing = Error::NotLoaded { name: norm.name(), element: x };
+        let ptx = ptx::find(norm, x, target).ok_or(missing)?;
         // SAFETY: the same contract; embedded PTX ends with a 0 byte.
         let module = unsafe { compile(&ptx) }?;
-        let mut module = Self {
-            module,
-            kernels: [[ptr::null_mut(); Kernel::COUNT]; ElementType::ALL.len()],
-            max_cluster: 1,
-        };
+        let mut module = Self { module, kernels: [ptr::null_mut(); Kernel::COUNT], max_cluster: 1 };
         // SAFETY: the same contract.
-        let found = unsafe { module.find_kernels(norm, target) };
+        let found = unsafe { module.find_kernels(norm, x, target) };
         if let Err(error) = found {
             // SAFETY: nothing of the module has been used.
             unsafe { module.unload() };
@@ -51,30 +48,31 @@ impl Module {
 
     /// # Safety
     /// As [`load`](Self::load).
-    unsafe fn find_kernels(&mut self, norm: Norm, target: Target) -> Result<(), Error> {
-        for x in ElementType::ALL {
-            for of_x in Kernel::all(norm, x, target) {
-                let name = CString::new(of_x.name(norm, x)).expect("no zero in a name");
-                let kernel = &mut self.kernels[x as usize][of_x.number()];
-                // SAFETY: the module is loaded; the name ends with a 0.
-                let found = unsafe { sys::cuModuleGetFunction(kernel, self.module, name.as_ptr()) };
-                check_with("cuModuleGetFunction", found, || name.to_string_lossy().into_owned())?;
-            }
+    unsafe fn find_kernels(
+        &mut self,
+        norm: Norm,
+        x: ElementType,
+        target: Target,
+    ) -> Result<(), Error> {
+        for kernel in Kernel::all(norm, x, target) {
+            let name = CString::new(kernel.name(norm, x)).expect("no zero in a name");
+            let found = &mut self.kernels[kernel.number()];
+            // SAFETY: the module is loaded; the name ends with a 0.
+            let result = unsafe { sys::cuModuleGetFunction(found, self.module, name.as_ptr()) };
+            check_with("cuModuleGetFunction", result, || name.to_string_lossy().into_owned())?;
         }
-        let clustered =
-            Form::IN_CLUSTERS.map(|form| ElementType::ALL.map(|x| self.kernel(x, form.into())));
-        let most =
-            clustered.into_iter().flatten().filter(|kernel| !kernel.is_null()).map(|kernel| {
-                // SAFETY: the kernel is there, in the current context.
-                unsafe { max_cluster_of(kernel) }
-            });
+        let clustered = Form::IN_CLUSTERS.map(|form| self.kernel(form.into()));
+        let most = clustered.into_iter().filter(|kernel| !kernel.is_null()).map(|kernel| {
+            // SAFETY: the kernel is there, in the current context.
+            unsafe { max_cluster_of(kernel) }
+        });
         self.max_cluster = most.min().unwrap_or(1);
         Ok(())
     }
 
     /// A kernel; null for one that the function does not have.
-    pub(crate) fn kernel(&self, x: ElementType, kernel: Kernel) -> sys::CUfunction {
-        self.kernels[x as usize][kernel.number()]
+    pub(crate) fn kernel(&self, kernel: Kernel) -> sys::CUfunction {
+        self.kernels[kernel.number()]
     }
 
     /// The most blocks of a cluster on this device; 1 where there are none.

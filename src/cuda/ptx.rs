@@ -1,10 +1,11 @@
 //! The compiled kernels that are part of this library, packed.
 
+use crate::{ElementType, Norm};
 use miniz_oxide::inflate::decompress_to_vec;
 
 /// A file of PTX.
 pub(crate) struct File {
-    /// `function.sm_architecture`.
+    /// `function.type.sm_architecture`.
     pub(crate) name: &'static str,
     packed: &'static [u8],
 }
@@ -19,10 +20,10 @@ impl File {
     }
 }
 
-/// The PTX of a function, ended by a 0 byte.
-pub(crate) fn find(function: &str, target: Target) -> Option<Vec<u8>> {
-    let name = Some((function, target.suffix()));
-    FILES.iter().find(|file| file.name.split_once('.') == name).map(File::text)
+/// The PTX of the kernels of a function for one type of x, ended by a 0 byte.
+pub(crate) fn find(norm: Norm, x: ElementType, target: Target) -> Option<Vec<u8>> {
+    let name = [norm.name(), x.name(), target.suffix()];
+    FILES.iter().find(|file| file.name.split('.').eq(name)).map(File::text)
 }
 
 /// What the PTX is compiled for.

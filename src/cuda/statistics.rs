@@ -15,7 +15,7 @@ use core::ffi::c_void;
 /// use dynorm::{ElementType, Norm, cuda::{Device, DeviceRows, Forward, Statistics}};
 /// # let (x, y, statistics, stream) = (0, 0, 0, core::ptr::null_mut());
 /// let norm = Norm::RmsNorm { eps: 1e-6 };
-/// let device = Device::primary(0, &[norm])?;
+/// let device = Device::primary(0, &[norm], &[ElementType::Bf16])?;
 /// let shard = DeviceRows::new(x, ElementType::Bf16, 512, 1024)?;
 /// let output = DeviceRows::new(y, ElementType::Bf16, 512, 1024)?;
 /// // SAFETY: the tensors live until the stream has come this far.

@@ -7,6 +7,7 @@ int main(void) {
   dynorm_cuda *device = NULL;
   dynorm_forward_args args = dynorm_forward_args_init();
   const dynorm_function functions[] = {DYNORM_RMS_NORM, DYNORM_DYT};
+  const dynorm_element types[] = {DYNORM_BF16};
 
   dynorm_status status = dynorm_cuda_device_count(&count);
   if (status == DYNORM_OK) {
@@ -15,21 +16,23 @@ int main(void) {
   }
   CHECK_STATUS(status, DYNORM_HAS_CUDA ? DYNORM_ERROR_CUDA_MISSING : DYNORM_ERROR_UNSUPPORTED);
   CHECK(strstr(dynorm_last_error(), DYNORM_HAS_CUDA ? "no CUDA driver" : "\"cuda\"") != NULL);
-  CHECK_STATUS(dynorm_cuda_open_primary(0, functions, 2, &device), status);
-  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, &device), status);
-  CHECK_STATUS(dynorm_cuda_open_context(NULL, NULL, 0, &device), status);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, functions, 2, types, 1, &device), status);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, NULL, 0, &device), status);
+  CHECK_STATUS(dynorm_cuda_open_context(NULL, NULL, 0, NULL, 0, &device), status);
   CHECK(count == 77 && device == NULL);
 
   dynorm_status null = DYNORM_HAS_CUDA ? DYNORM_ERROR_NULL : status;
   CHECK_STATUS(dynorm_cuda_device_count(NULL), null);
-  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, NULL), null);
+  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, NULL, 0, NULL), null);
   CHECK_STATUS(dynorm_cuda_forward(NULL, &args, NULL), null);
   dynorm_row_statistics statistics = {1, 2, 3, 4};
   CHECK_STATUS(dynorm_cuda_row_statistics(NULL, &args, &statistics, NULL), null);
   CHECK(statistics.count == 1 && statistics.m2 == 4);
   dynorm_function unknown = 99;
-  CHECK_STATUS(dynorm_cuda_open_primary(0, &unknown, 1, &device),
-               DYNORM_HAS_CUDA ? DYNORM_ERROR_VALUE : status);
+  dynorm_status value = DYNORM_HAS_CUDA ? DYNORM_ERROR_VALUE : status;
+  CHECK_STATUS(dynorm_cuda_open_primary(0, &unknown, 1, NULL, 0, &device), value);
+  const dynorm_element of_outputs = DYNORM_I8;
+  CHECK_STATUS(dynorm_cuda_open_primary(0, NULL, 0, &of_outputs, 1, &device), value);
   dynorm_cuda_close(NULL);
   return 0;
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each program uses its part")]
 
 use dynorm::cuda::{Device, Forward};
-use dynorm::{Error, Norm};
+use dynorm::{ElementType, Error, Norm};
 use dynorm_gpu_lab::{Graph, Lab};
 use std::env;
 
@@ -22,7 +22,7 @@ impl Gpu {
 
     /// The same with the kernels of `norms` alone.
     pub fn open_with(norms: &[Norm]) -> Option<Self> {
-        let device = match Device::primary(0, norms) {
+        let device = match Device::primary(0, norms, &ElementType::ALL) {
             Ok(device) => device,
             Err(error) => {
                 let missing = matches!(error, Error::DriverMissing { .. } | Error::Driver { .. });

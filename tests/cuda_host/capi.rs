@@ -83,13 +83,22 @@ fn arguments(tensors: &Tensors) -> dynorm_forward_args {
     }
 }
 
-/// A device with the kernels of some functions; all for none.
+/// A device with the kernels of some functions for all types; all for none.
 fn open(functions: &[dynorm_function]) -> *mut dynorm_cuda {
-    let all = functions.is_empty();
-    let list = if all { ptr::null() } else { functions.as_ptr().cast() };
+    open_for(functions, &[])
+}
+
+/// The same for some types of x; all for none.
+fn open_for(functions: &[dynorm_function], types: &[dynorm_element]) -> *mut dynorm_cuda {
+    fn list<T>(of: &[T]) -> (*const MaybeUninit<T>, usize) {
+        (if of.is_empty() { ptr::null() } else { of.as_ptr().cast() }, of.len())
+    }
+    let ((functions, function_count), (types, type_count)) = (list(functions), list(types));
     let mut device = ptr::null_mut();
-    // SAFETY: a list of functions, and a place for a device.
-    let status = unsafe { dynorm_cuda_open_primary(0, list, functions.len(), &mut device) };
+    // SAFETY: two lists, and a place for a device.
+    let status = unsafe {
+        dynorm_cuda_open_primary(0, functions, function_count, types, type_count, &mut device)
+    };
     assert_eq!(status, DYNORM_OK);
     device
 }
@@ -202,16 +211,21 @@ fn devices_are_opened_and_closed() {
     let open_context = |context| {
         let mut device = ptr::null_mut();
         // SAFETY: the context lives longer than the device.
-        let status = unsafe { dynorm_cuda_open_context(context, ptr::null(), 9, &mut device) };
+        let status = unsafe {
+            dynorm_cuda_open_context(context, ptr::null(), 9, ptr::null(), 9, &mut device)
+        };
         (status, device)
     };
     assert_eq!(open_context(ptr::null_mut()), (DYNORM_ERROR_CUDA_CONTEXT, ptr::null_mut()));
 
-    let primary = open(&[dynorm_function::DYNORM_DERF, dynorm_function::DYNORM_DERF]);
-    assert_eq!((emulator.counts().modules, emulator.counts().retained), (1, 1));
+    let primary = open_for(
+        &[dynorm_function::DYNORM_DERF, dynorm_function::DYNORM_DERF],
+        &[dynorm_element::DYNORM_F16, dynorm_element::DYNORM_BF16],
+    );
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (2, 1));
     let (status, second) = open_context(ptr::dangling_mut::<u64>().cast());
     assert_eq!(status, DYNORM_OK);
-    assert_eq!((emulator.counts().modules, emulator.counts().retained), (6, 1));
+    assert_eq!((emulator.counts().modules, emulator.counts().retained), (17, 1));
     close(second);
     close(primary);
     assert_eq!((emulator.counts().modules, emulator.counts().retained), (0, 0));
@@ -228,7 +242,7 @@ fn what_is_refused_has_a_status() {
     assert_eq!(launch(device, &unloaded), DYNORM_ERROR_CUDA_NOT_LOADED);
     assert_eq!(
         last_error(),
-        "the kernels of dyt are not loaded; name it when the device is opened"
+        "the kernels of dyt for bf16 are not loaded; name both when the device is opened"
     );
     let misaligned = dynorm_forward_args { x: good.x.wrapping_byte_add(1), ..good };
     assert_eq!(launch(device, &misaligned), DYNORM_ERROR_ALIGNMENT);

@@ -6,7 +6,7 @@ mod measure;
 use crate::{measure::Call, number::Number, results::GpuInfo};
 use anyhow::{Context, Result};
 use dynorm::{
-    Norm,
+    ElementType, Norm,
     cuda::{Device, DeviceRows, Forward},
 };
 use dynorm_gpu_lab::{Lab, Memory};
@@ -27,7 +27,8 @@ pub struct Gpu {
 impl Gpu {
     /// The first device that the driver shows; or why there is none, in words.
     pub fn open() -> Result<Self, String> {
-        let device = Device::primary(0, &Norm::DEFAULTS).map_err(|error| error.to_string())?;
+        let device = Device::primary(0, &Norm::DEFAULTS, &ElementType::ALL)
+            .map_err(|error| error.to_string())?;
         Self::with(device).map_err(|error| format!("{error:#}"))
     }
 
@@ -148,7 +149,7 @@ pub fn describe() -> Vec<String> {
 
 fn device(ordinal: usize) -> String {
     let start = Instant::now();
-    let opened = Device::primary(ordinal, &Norm::DEFAULTS);
+    let opened = Device::primary(ordinal, &Norm::DEFAULTS, &ElementType::ALL);
     let seconds = start.elapsed().as_secs_f64();
     let described = opened.and_then(|device| {
         let (major, minor) = device.capability();

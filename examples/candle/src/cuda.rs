@@ -45,7 +45,7 @@ fn run<T: Element + CudaDType + DeviceRepr>(
     operands: &[Input<CudaStorage>],
 ) -> Result<CudaStorage> {
     let stream = x.device.cuda_stream();
-    let device = device(stream.context().ordinal(), op.norm)?;
+    let device = device(stream.context().ordinal(), op.norm, T::TYPE)?;
     // SAFETY: the kernel writes every element before anything that follows on the stream reads one.
     let mut y = unsafe { x.device.alloc::<T>(rows * channels)? };
     {
@@ -100,18 +100,18 @@ fn channels_of<'a>(
     with_elements!(storage, op, |slice| Ok(address(slice, start, stream)))
 }
 
-/// dynorm's kernels of one function in the primary context of device `ordinal`, which is the one
-/// that candle uses. Loaded when first asked for, and kept.
-fn device(ordinal: usize, norm: Norm) -> Result<Arc<Device>> {
-    type Loaded = HashMap<(usize, &'static str), Arc<Device>>;
+/// dynorm's kernels of one function for one type of x in the primary context of device `ordinal`, which
+/// is the one that candle uses. Loaded when first asked for, and kept.
+fn device(ordinal: usize, norm: Norm, x: ElementType) -> Result<Arc<Device>> {
+    type Loaded = HashMap<(usize, &'static str, ElementType), Arc<Device>>;
     static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
     let mut loaded =
         LOADED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (ordinal, norm.name());
+    let key = (ordinal, norm.name(), x);
     if let Some(device) = loaded.get(&key) {
         return Ok(device.clone());
     }
-    let device = Arc::new(Device::primary(ordinal, &[norm]).map_err(Error::wrap)?);
+    let device = Arc::new(Device::primary(ordinal, &[norm], &[x]).map_err(Error::wrap)?);
     loaded.insert(key, device.clone());
     Ok(device)
 }

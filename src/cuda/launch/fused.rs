@@ -18,7 +18,7 @@ use crate::{ElementType, QuantizedType};
 
 /// Plans a call of at least one row; nothing for one that is too large.
 pub(super) fn plan(call: &Call) -> Option<Launch> {
-    let source = call.residual.map_or(call.x, |residual| residual.input);
+    let source = call.source();
     let args = fused_arguments(call, source)?;
     let wide = whole_vectors(call, places(call), lanes_of(source.element));
     let fusion = if wide { fusion(call, source.element) } else { None };
@@ -50,7 +50,6 @@ pub(super) fn plan(call: &Call) -> Option<Launch> {
     let (block, blocks) = shape.blocks(source.layout.rows);
     Some(Launch {
         kernel,
-        source: source.element,
         grid: grid(blocks)?,
         block: block as u32,
         cluster: 1,

@@ -42,8 +42,6 @@ const MAX_CHANNELS: usize = i32::MAX as usize;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Launch {
     pub(crate) kernel: Kernel,
-    /// The type of what the function is taken of.
-    pub(crate) source: ElementType,
     pub(crate) grid: u32,
     pub(crate) block: u32,
     /// Blocks of a cluster; 1 for none.
@@ -159,7 +157,6 @@ fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
     let (block, blocks) = shape.blocks(rows);
     Some(Launch {
         kernel: form.into(),
-        source: call.x.element,
         grid: grid(blocks.checked_mul(cluster)?)?,
         block: block as u32,
         cluster: cluster as u32,
@@ -191,7 +188,6 @@ fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
         let args = Args { channels: elements as u64, spread, ..arguments(call, call.x, y) };
         return Some(Launch {
             kernel: form(wide).into(),
-            source: call.x.element,
             grid: grid(blocks)?,
             block: SMALL_BLOCK as u32,
             cluster: 1,
@@ -231,7 +227,6 @@ fn plan_columns(source: DeviceRows, kernel: Kernel, wide: bool, args: Args) -> O
     };
     Some(Launch {
         kernel,
-        source: source.element,
         grid: grid(column_blocks.checked_mul(row_blocks)?)?,
         block: (threads * side_by_side) as u32,
         cluster: 1,

@@ -1,7 +1,7 @@
 //! The same functions in a build without CUDA: each says so.
 
 use super::super::args::dynorm_forward_args;
-use super::super::enums::dynorm_function;
+use super::super::enums::{dynorm_element, dynorm_function};
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
 use super::dynorm_cuda;
@@ -11,6 +11,8 @@ use core::mem::MaybeUninit;
 /// There is none.
 pub(super) enum Device {}
 
+type List<T> = (*const MaybeUninit<T>, usize);
+
 const ABSENT: Result<(), Refusal> = Err(Refusal::Unsupported { feature: "cuda" });
 
 pub(super) unsafe fn device_count(_: *mut usize) -> Result<(), Refusal> {
@@ -19,8 +21,8 @@ pub(super) unsafe fn device_count(_: *mut usize) -> Result<(), Refusal> {
 
 pub(super) unsafe fn open_primary(
     _: u32,
-    _: *const MaybeUninit<dynorm_function>,
-    _: usize,
+    _: List<dynorm_function>,
+    _: List<dynorm_element>,
     _: *mut *mut dynorm_cuda,
 ) -> Result<(), Refusal> {
     ABSENT
@@ -28,8 +30,8 @@ pub(super) unsafe fn open_primary(
 
 pub(super) unsafe fn open_context(
     _: *mut c_void,
-    _: *const MaybeUninit<dynorm_function>,
-    _: usize,
+    _: List<dynorm_function>,
+    _: List<dynorm_element>,
     _: *mut *mut dynorm_cuda,
 ) -> Result<(), Refusal> {
     ABSENT

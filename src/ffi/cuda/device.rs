@@ -1,14 +1,17 @@
 //! The functions' work, through the crate's own interface to CUDA.
 
 use super::super::args::{dynorm_forward_args, dynorm_norm};
-use super::super::enums::dynorm_function;
+use super::super::enums::{dynorm_element, dynorm_function, element};
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
 use super::dynorm_cuda;
 pub(super) use crate::cuda::Device;
-use crate::{Error, Norm};
+use crate::{ElementType, Error, Norm};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+
+/// An address, which may be NULL, and how many there are.
+type List<T> = (*const MaybeUninit<T>, usize);
 
 pub(super) unsafe fn device_count(count: *mut usize) -> Result<(), Refusal> {
     if count.is_null() {
@@ -22,52 +25,72 @@ pub(super) unsafe fn device_count(count: *mut usize) -> Result<(), Refusal> {
 
 pub(super) unsafe fn open_primary(
     ordinal: u32,
-    functions: *const MaybeUninit<dynorm_function>,
-    count: usize,
-    device: *mut *mut dynorm_cuda,
-) -> Result<(), Refusal> {
-    // SAFETY: the same contract.
-    unsafe { open(functions, count, device, |norms| Device::primary(ordinal as usize, norms)) }
-}
-
-pub(super) unsafe fn open_context(
-    context: *mut c_void,
-    functions: *const MaybeUninit<dynorm_function>,
-    count: usize,
+    functions: List<dynorm_function>,
+    types: List<dynorm_element>,
     device: *mut *mut dynorm_cuda,
 ) -> Result<(), Refusal> {
     // SAFETY: the same contract.
     unsafe {
-        open(functions, count, device, |norms| {
+        open(functions, types, device, |norms, types| {
+            Device::primary(ordinal as usize, norms, types)
+        })
+    }
+}
+
+pub(super) unsafe fn open_context(
+    context: *mut c_void,
+    functions: List<dynorm_function>,
+    types: List<dynorm_element>,
+    device: *mut *mut dynorm_cuda,
+) -> Result<(), Refusal> {
+    // SAFETY: the same contract.
+    unsafe {
+        open(functions, types, device, |norms, types| {
             if context.is_null() {
-                Device::current(norms)
+                Device::current(norms, types)
             } else {
-                Device::from_context(context, norms)
+                Device::from_context(context, norms, types)
             }
         })
     }
 }
 
 unsafe fn open(
-    functions: *const MaybeUninit<dynorm_function>,
-    count: usize,
+    functions: List<dynorm_function>,
+    types: List<dynorm_element>,
     device: *mut *mut dynorm_cuda,
-    open: impl FnOnce(&[Norm]) -> Result<Device, Error>,
+    open: impl FnOnce(&[Norm], &[ElementType]) -> Result<Device, Error>,
 ) -> Result<(), Refusal> {
     if device.is_null() {
         return Err(Refusal::Null { what: "device" });
     }
-    let count = if functions.is_null() { 0 } else { count };
-    let mut norms = Vec::new();
-    for i in 0..count {
-        // SAFETY: not NULL, and the caller vouches for `count` of them.
-        let function = unsafe { functions.add(i).read() };
-        norms.push(dynorm_norm::any("functions[i]", function)?);
-    }
-    let opened = open(if functions.is_null() { &Norm::DEFAULTS } else { &norms })?;
+    // SAFETY: the same contract.
+    let (norms, types) = unsafe {
+        (
+            named(functions, &Norm::DEFAULTS, |raw| dynorm_norm::any("functions[i]", raw))?,
+            named(types, &ElementType::ALL, |raw| element("types[i]", raw))?,
+        )
+    };
+    let opened = open(&norms, &types)?;
     // SAFETY: not NULL, and the caller vouches that it is a place for a pointer.
     unsafe { device.write(Box::into_raw(Box::new(dynorm_cuda(opened)))) };
     Ok(())
+}
+
+/// What the numbers of a list stand for; all there is if it is NULL.
+///
+/// # Safety
+/// It must be NULL, or valid for reads of as many as it says.
+unsafe fn named<T, U: Copy>(
+    (list, count): List<T>,
+    all: &[U],
+    name: impl Fn(MaybeUninit<T>) -> Result<U, Refusal>,
+) -> Result<Vec<U>, Refusal> {
+    if list.is_null() {
+        return Ok(all.to_vec());
+    }
+    // SAFETY: the same contract.
+    (0..count).map(|i| name(unsafe { list.add(i).read() })).collect()
 }
 
 pub(super) unsafe fn forward(

@@ -12,16 +12,16 @@ mod call;
 
 use super::args::dynorm_forward_args;
 use super::boundary::guard;
-use super::enums::dynorm_function;
+use super::enums::{dynorm_element, dynorm_function};
 use super::statistics::dynorm_row_statistics;
 use super::status::dynorm_status;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-/// A CUDA context with the kernels of some functions loaded into it. Make one at start-up and keep
-/// it: opening compiles kernels for the device, which takes from milliseconds to seconds (the
-/// driver keeps a cache on disk). Several threads may use one at once, whichever context is
-/// current on them.
+/// A CUDA context with the kernels of some functions, for some types of x, loaded into it. Make one at
+/// start-up and keep it: opening compiles kernels for the device, which takes up to seconds for each
+/// function and type (the driver keeps a cache on disk). Several threads may use one at once, whichever
+/// context is current on them.
 pub struct dynorm_cuda(backend::Device);
 
 /// Writes to `count` the number of CUDA devices.
@@ -36,22 +36,28 @@ pub unsafe extern "C" fn dynorm_cuda_device_count(count: *mut usize) -> dynorm_s
 }
 
 /// Opens the primary context of device `ordinal`, which is the one that the CUDA runtime and
-/// PyTorch use, and loads the kernels of the `count` functions at `functions` into it; all there
-/// are if `functions` is NULL, whatever `count` is. `device` receives what `dynorm_cuda_close`
-/// must be given in the end.
+/// PyTorch use, and loads kernels into it: those of the `function_count` functions at `functions`, for x
+/// (or the residual that it is added to) of the `type_count` types at `types`; of all functions or types
+/// where the address is NULL, whatever the count is. `device` receives what `dynorm_cuda_close` must be
+/// given in the end.
 ///
-/// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function; DYNORM_ERROR_CUDA_MISSING without
-/// a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the
-/// library was built without CUDA. On error `device` is left as it was. Any thread may call it.
+/// DYNORM_ERROR_NULL; DYNORM_ERROR_VALUE for an unknown function or type, or one of 8 bits;
+/// DYNORM_ERROR_CUDA_MISSING without a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER;
+/// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On error `device` is left as it was.
+/// Any thread may call it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dynorm_cuda_open_primary(
     ordinal: u32,
     functions: *const MaybeUninit<dynorm_function>,
-    count: usize,
+    function_count: usize,
+    types: *const MaybeUninit<dynorm_element>,
+    type_count: usize,
     device: *mut *mut dynorm_cuda,
 ) -> dynorm_status {
     // SAFETY: the caller keeps what the header says.
-    guard(|| unsafe { backend::open_primary(ordinal, functions, count, device) })
+    guard(|| unsafe {
+        backend::open_primary(ordinal, (functions, function_count), (types, type_count), device)
+    })
 }
 
 /// As `dynorm_cuda_open_primary`, for a context of the caller's, a `CUcontext`; NULL for the one
@@ -63,11 +69,15 @@ pub unsafe extern "C" fn dynorm_cuda_open_primary(
 pub unsafe extern "C" fn dynorm_cuda_open_context(
     context: *mut c_void,
     functions: *const MaybeUninit<dynorm_function>,
-    count: usize,
+    function_count: usize,
+    types: *const MaybeUninit<dynorm_element>,
+    type_count: usize,
     device: *mut *mut dynorm_cuda,
 ) -> dynorm_status {
     // SAFETY: the caller keeps what the header says.
-    guard(|| unsafe { backend::open_context(context, functions, count, device) })
+    guard(|| unsafe {
+        backend::open_context(context, (functions, function_count), (types, type_count), device)
+    })
 }
 
 /// Unloads the kernels and releases what `dynorm_cuda_open_primary` has retained. Kernels that
