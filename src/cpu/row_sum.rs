@@ -35,8 +35,8 @@ pub(crate) trait Summand<S: Simd>: Copy {
     /// # Safety
     /// `x` must be valid for reads of them.
     #[inline(always)]
-    unsafe fn add_both<X: Storage>(&self, _: S, sums: Self::Sums, _x: *const X) -> Self::Sums {
-        sums
+    unsafe fn add_both<X: Storage>(&self, _: S, _: Self::Sums, _: *const X) -> Self::Sums {
+        unreachable!("it is not `at_once`")
     }
 }
 

@@ -338,11 +338,28 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    unsafe fn store_i8_part(self, p: *mut u8, v: __m512, n: usize) {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe {
+            let bytes = _mm512_cvtsepi32_epi8(to_i32(v));
+            // NaN has become -128.
+            let number = _mm_cmpneq_epi8_mask(bytes, _mm_set1_epi8(-128));
+            _mm_mask_storeu_epi8(p.cast(), mask(n), _mm_maskz_mov_epi8(number, bytes));
+        }
+    }
+    #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
             let bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
             store_bytes::<STREAM>(p, bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_e4m3_part(self, p: *mut u8, v: __m512, n: usize) {
+        // SAFETY: lanes beyond `n` are masked off and not accessed.
+        unsafe {
+            _mm_mask_storeu_epi8(p.cast(), mask(n), _mm512_cvtsepi32_epi8(to_e4m3(v)));
         }
     }
 }
