@@ -149,7 +149,7 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ///
 /// # Safety
 /// The processor must have `isa`.
-unsafe fn enter_for<F: Function, X: Storage, Y: Output, K: Kernel>(
+pub(super) unsafe fn enter_for<F: Function, X: Storage, Y: Output, K: Kernel>(
     isa: Isa,
     kernel: K,
 ) -> K::Output {
@@ -162,7 +162,7 @@ unsafe fn enter_for<F: Function, X: Storage, Y: Output, K: Kernel>(
 ///
 /// # Safety
 /// As that.
-pub(super) unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         Isa::Portable => portable::enter(kernel),
         // SAFETY: the caller vouches for the processor; `Isa::is_available` tests the features

@@ -75,14 +75,14 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {
         let mut found = F::find(prepared, s, F::begin(s), begun(0));
-        let mut known = Known::new(F::row(prepared, s, found));
+        let mut ready = Ready::new(F::row(prepared, s, found));
         for i in 1..LEAD {
-            known.push(i - 1, F::row(prepared, s, found));
+            ready.push(i - 1, F::row(prepared, s, found));
             found = F::find(prepared, s, F::begin(s), begun(i));
         }
         let mut before = None;
         for i in 0..count {
-            let row = known.get(i);
+            let row = ready.get(i);
             let results = Results { row, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
@@ -107,7 +107,7 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
                 before = Some(Before { results, left });
             }
             // Of two different rows, so that the processor does one beside the other.
-            known.push(i + LEAD - 1, F::row(prepared, s, found));
+            ready.push(i + LEAD - 1, F::row(prepared, s, found));
             if leads {
                 found = F::find(prepared, s, reading, ahead);
             }
@@ -116,9 +116,9 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
 }
 
 /// Rows of which all is known: the one that is written, and the next.
-struct Known<R>([R; 4]);
+struct Ready<R>([R; 2]);
 
-impl<R: Copy> Known<R> {
+impl<R: Copy> Ready<R> {
     /// Whether they stand in memory, from where one is spread over vectors when its turn comes. To hand on
     /// what is more than one number from row to row, as registers go, takes longer.
     const IN_MEMORY: bool = size_of::<R>() > size_of::<f32>();
@@ -126,20 +126,20 @@ impl<R: Copy> Known<R> {
     /// Row 0, in all places.
     #[inline(always)]
     fn new(row: R) -> Self {
-        Self([row; 4])
+        Self([row; 2])
     }
 
     /// Row `i`, the one before the last that was pushed.
     #[inline(always)]
     fn get(&self, i: usize) -> R {
-        self.0[if const { Self::IN_MEMORY } { i % 4 } else { 0 }]
+        self.0[if const { Self::IN_MEMORY } { i % 2 } else { 0 }]
     }
 
-    /// Row `i`, after the one before it.
+    /// Row `i`, in the place of the one two before it.
     #[inline(always)]
     fn push(&mut self, i: usize, row: R) {
         if const { Self::IN_MEMORY } {
-            self.0[i % 4] = row;
+            self.0[i % 2] = row;
         } else {
             (self.0[0], self.0[1]) = (self.0[1], row);
         }

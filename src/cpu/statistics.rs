@@ -1,7 +1,7 @@
 //! What a row function finds in each row, and nothing written but that. The mean comes in any two
 //! parts.
 
-use super::dispatch::{enter, enter_without_bf16};
+use super::dispatch::enter_for;
 use super::function::{Begun, Function};
 use super::isa::Isa;
 use super::job::{Job, Places};
@@ -65,16 +65,19 @@ unsafe fn read<F: Function<Found = RowStatistics>>(
     statistics: &mut [MaybeUninit<RowStatistics>],
 ) {
     macro_rules! with {
-        ($enter:ident, $x:ty) => {
-            $enter(isa, Read { function, x, channels, statistics, element: PhantomData::<$x> })
+        ($x:ty) => {
+            enter_for::<F, $x, $x, _>(
+                isa,
+                Read { function, x, channels, statistics, element: PhantomData::<$x> },
+            )
         };
     }
     // SAFETY: the same contract.
     unsafe {
         match element {
-            ElementType::F32 => with!(enter_without_bf16, f32),
-            ElementType::F16 => with!(enter_without_bf16, f16),
-            ElementType::Bf16 => with!(enter, bf16),
+            ElementType::F32 => with!(f32),
+            ElementType::F16 => with!(f16),
+            ElementType::Bf16 => with!(bf16),
         }
     }
 }

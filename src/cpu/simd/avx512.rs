@@ -6,7 +6,7 @@
 //! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
 //! that the processor has them.
 
-use super::{Doubt, Simd, add_both, add_squares, align_stack};
+use super::{Doubt, Simd, add_squares, add_values, align_stack};
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
@@ -318,7 +318,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 let (both, one) = (_mm512_loadu_si512(p.cast()), _mm512_set1_epi16(ONE));
                 return _mm512_dpbf16_ps(sum, bf16_pairs(both), bf16_pairs(one));
             }
-            add_both(self, sum, self.load_bf16_x2_unordered(p))
+            add_values(self, sum, self.load_bf16_x2_unordered(p))
         }
     }
     #[inline(always)]
@@ -338,16 +338,6 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
-    unsafe fn store_i8_part(self, p: *mut u8, v: __m512, n: usize) {
-        // SAFETY: lanes beyond `n` are masked off and not accessed.
-        unsafe {
-            let bytes = _mm512_cvtsepi32_epi8(to_i32(v));
-            // NaN has become -128.
-            let number = _mm_cmpneq_epi8_mask(bytes, _mm_set1_epi8(-128));
-            _mm_mask_storeu_epi8(p.cast(), mask(n), _mm_maskz_mov_epi8(number, bytes));
-        }
-    }
-    #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
@@ -356,10 +346,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
-    unsafe fn store_e4m3_part(self, p: *mut u8, v: __m512, n: usize) {
-        // SAFETY: lanes beyond `n` are masked off and not accessed.
+    unsafe fn store_bytes_part(self, p: *mut u8, bytes: &[u8; 64], n: usize) {
+        // Not by a call of memcpy, around which every vector register would be saved.
+        // SAFETY: there are 64 bytes to read; lanes beyond `n` are masked off and not written.
         unsafe {
-            _mm_mask_storeu_epi8(p.cast(), mask(n), _mm512_cvtsepi32_epi8(to_e4m3(v)));
+            let first = _mm_loadu_si128(bytes.as_ptr().cast());
+            _mm_mask_storeu_epi8(p.cast(), mask(n), first);
         }
     }
 }

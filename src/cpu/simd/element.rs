@@ -131,7 +131,7 @@ storage!(
 );
 
 macro_rules! output_of_8_bits {
-    ($ty:ty, $store_x4:ident, $store_part:ident) => {
+    ($ty:ty, $store_x4:ident) => {
         impl Output for $ty {
             const QUANTIZED: bool = true;
 
@@ -142,12 +142,17 @@ macro_rules! output_of_8_bits {
             }
             #[inline(always)]
             unsafe fn store_part<S: Simd>(s: S, p: *mut Self, v: S::F, n: usize) {
-                // SAFETY: the same contract.
-                unsafe { s.$store_part(p.cast(), v, n) }
+                const { assert!(S::LANES <= 16) };
+                let mut block = [0; 64];
+                // SAFETY: there is room for four vectors; the caller vouches for `n` elements.
+                unsafe {
+                    s.$store_x4::<false>(block.as_mut_ptr(), [v; 4]);
+                    s.store_bytes_part(p.cast(), &block, n);
+                }
             }
         }
     };
 }
 
-output_of_8_bits!(i8, store_i8_x4, store_i8_part);
-output_of_8_bits!(F8E4M3, store_e4m3_x4, store_e4m3_part);
+output_of_8_bits!(i8, store_i8_x4);
+output_of_8_bits!(F8E4M3, store_e4m3_x4);

@@ -65,7 +65,7 @@ fn add_squares<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
 }
 
 #[inline(always)]
-fn add_both<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
+fn add_values<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
     s.add(first, s.add(second, sum))
 }
 
@@ -254,7 +254,7 @@ pub(crate) unsafe trait Simd: Copy {
     #[inline(always)]
     unsafe fn add_bf16_x2(self, sum: Self::F, p: *const u16) -> Self::F {
         // SAFETY: the same contract.
-        add_both(self, sum, unsafe { self.load_bf16_x2_unordered(p) })
+        add_values(self, sum, unsafe { self.load_bf16_x2_unordered(p) })
     }
     /// Stores the first `n <= LANES` lanes as bfloat16, rounded to nearest even.
     ///
@@ -268,38 +268,19 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for writes of `4 * LANES` bytes, and aligned to as many where `STREAM`.
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [Self::F; 4]);
-    /// Stores the first `n <= LANES` lanes as [`store_i8_x4`](Simd::store_i8_x4) does.
-    ///
-    /// # Safety
-    /// `p` must be valid for writes of `n` bytes, and `n <= LANES`.
-    #[inline(always)]
-    unsafe fn store_i8_part(self, p: *mut u8, v: Self::F, n: usize) {
-        const { assert!(Self::LANES <= 16) };
-        let mut block = [0; 64];
-        // SAFETY: there is room for four vectors; the caller vouches for `n` bytes.
-        unsafe {
-            self.store_i8_x4::<false>(block.as_mut_ptr(), [v; 4]);
-            p.copy_from_nonoverlapping(block.as_ptr(), n);
-        }
-    }
     /// Stores four vectors as [`F8E4M3`](crate::F8E4M3), as its `from_f32` does; past the caches
     /// where `STREAM`.
     ///
     /// # Safety
     /// As [`store_i8_x4`](Simd::store_i8_x4).
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [Self::F; 4]);
-    /// Stores the first `n <= LANES` lanes as [`store_e4m3_x4`](Simd::store_e4m3_x4) does.
+    /// Stores the first `n <= 16` of `bytes`.
     ///
     /// # Safety
-    /// As [`store_i8_part`](Simd::store_i8_part).
+    /// `p` must be valid for writes of `n` bytes, and `n <= 16`.
     #[inline(always)]
-    unsafe fn store_e4m3_part(self, p: *mut u8, v: Self::F, n: usize) {
-        const { assert!(Self::LANES <= 16) };
-        let mut block = [0; 64];
-        // SAFETY: there is room for four vectors; the caller vouches for `n` bytes.
-        unsafe {
-            self.store_e4m3_x4::<false>(block.as_mut_ptr(), [v; 4]);
-            p.copy_from_nonoverlapping(block.as_ptr(), n);
-        }
+    unsafe fn store_bytes_part(self, p: *mut u8, bytes: &[u8; 64], n: usize) {
+        // SAFETY: the caller vouches for `n` bytes.
+        unsafe { p.copy_from_nonoverlapping(bytes.as_ptr(), n) };
     }
 }
