@@ -100,7 +100,7 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// Whether it is of one row, which has been read for it.
     const OF_ROW: bool = false;
 
-    /// Whether it is 0 of 0, or NaN.
+    /// Whether its value at 0 is 0, or NaN.
     const KEEPS_ZERO: bool = false;
 
     /// Whether `apply_ordinary` is more than `apply`.

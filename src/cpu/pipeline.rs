@@ -350,7 +350,7 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
         // A bias would hide the 0 by which the store finds an argument that is not ordinary.
         if R::ORDINARY && *ordinary && !affine.has_bias() {
             let v = affine.apply(s, Whole, i, results.row.apply_ordinary::<UNROLL, Y>(s, x));
-            if try_store(s, y, v, stream, Doubt::ZeroOrNan) {
+            if try_store(s, y, v, stream, Doubt::ZeroOrNotFinite) {
                 return true;
             }
             *ordinary = false;

@@ -283,7 +283,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 Doubt::SubnormalOfOther(x) => {
                     !self.any_zero_of_other(first, last, x) || !any_subnormal(v)
                 }
-                Doubt::ZeroOrNan => !any_zero_or_nan(first, last),
+                Doubt::ZeroOrNotFinite => !any_zero_or_not_finite(first, last),
             };
             if !ordinary {
                 return false;
@@ -504,7 +504,7 @@ unsafe fn bf16_pairs(v: __m512i) -> __m512bh {
 
 /// Whether some bfloat16 of the two vectors is 0, infinite or NaN.
 #[inline(always)]
-unsafe fn any_zero_or_nan(a: __m512i, b: __m512i) -> bool {
+unsafe fn any_zero_or_not_finite(a: __m512i, b: __m512i) -> bool {
     // SAFETY: see the module's head.
     unsafe {
         // The exponent, and one more: of all ones that makes 0, of 0 it makes 1. Then its upper seven

@@ -26,8 +26,8 @@ pub(crate) trait Output: Copy + 'static {
     fn tries<S: Simd>() -> bool {
         false
     }
-    /// Stores as `store_x4` does, but faster, if no result is subnormal nor in `doubt`; else it stores
-    /// nothing and returns `false`.
+    /// Stores as `store_x4` does, but faster, if no result is in `doubt`; else it stores nothing and
+    /// returns `false`.
     ///
     /// # Safety
     /// As [`store_x4`](Output::store_x4), and what `doubt` says.

@@ -69,16 +69,16 @@ fn add_values<S: Simd>(s: S, sum: S::F, [first, second]: [S::F; 2]) -> S::F {
     s.add(first, s.add(second, sum))
 }
 
-/// Which results a conversion that takes subnormal numbers for 0 has to leave to another, apart from those.
+/// Which results a conversion that takes subnormal numbers for 0 has to leave to another.
 #[derive(Clone, Copy)]
 pub(crate) enum Doubt {
-    /// None.
+    /// Those that are subnormal.
     Subnormal,
-    /// None. And where there is 0 at this address, of bfloat16 numbers as many as there are results, the
-    /// result is 0 or NaN: so it need not be looked at whether it is subnormal.
+    /// Those that are subnormal. Where there is 0 at this address, of bfloat16 numbers as many as there are
+    /// results, the result is 0 or NaN: so it need not be looked at.
     SubnormalOfOther(*const u16),
-    /// 0, NaN and infinity.
-    ZeroOrNan,
+    /// Those that are subnormal, 0, infinite or NaN.
+    ZeroOrNotFinite,
 }
 
 /// Work that is compiled once for each instruction set.
@@ -222,7 +222,7 @@ pub(crate) unsafe trait Simd: Copy {
     /// `p` must be valid for writes of `4 * LANES` elements, and 64-byte aligned where `STREAM`.
     unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [Self::F; 4]);
     /// Stores as [`store_bf16_x4`](Simd::store_bf16_x4) does if `BF16_CONVERSION` and no result is
-    /// subnormal nor in `doubt`; else stores nothing and returns `false`.
+    /// in `doubt`; else stores nothing and returns `false`.
     ///
     /// # Safety
     /// As [`store_bf16_x4`](Simd::store_bf16_x4), and what `doubt` says.
