@@ -8,6 +8,7 @@ use crate::{
     table,
     work::{Plan, Work},
 };
+use anstream::{print, println};
 use anyhow::{Context, Result, bail};
 use dynorm::{ElementType, Isa, Norm};
 use std::{fs, path::PathBuf};

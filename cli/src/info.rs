@@ -1,6 +1,7 @@
 //! `dynorm info`: the processor, and the implementation that is chosen on it.
 
 use crate::{gpu, table};
+use anstream::println;
 use anyhow::Result;
 use dynorm::{Isa, cpu::CacheSizes};
 use std::{env, thread};

@@ -6,6 +6,7 @@ use crate::{
     params,
     table::Table,
 };
+use anstream::{print, println};
 use anyhow::Result;
 use dynorm::{
     F8E4M3, Isa, Norm, Quantized, QuantizedRowsMut, QuantizedType, Rows, Scale, bf16, reference,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::{
     fs,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// Runs `dynorm` with `args`.
@@ -134,4 +134,16 @@ fn info_names_the_choice_and_why() {
         .output()
         .unwrap();
     assert!(stdout(&forced).contains("portable (forced by DYNORM_ISA=portable; detected: "));
+}
+
+/// As when its output goes to `head`.
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_dynorm"));
+    let mut child =
+        program.arg("info").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
