@@ -17,9 +17,11 @@ from mpmath import mp, mpf
 
 mp.prec = 100
 LN2 = mp.log(2)
-# How far beyond its ends a piece is fitted, as a fraction of its length: the index of a piece
-# comes from a rounded value, so that an argument can fall into the piece beside its own.
+# How far beyond its ends a piece is fitted, as a fraction of its length: arguments are rounded, so that one
+# can fall a little outside.
 MARGIN = 1e-5
+# Where the last of 16 pieces ends, in pieces from its middle: before another would begin.
+REACH = 0.49
 
 
 def bits(x):
@@ -137,19 +139,6 @@ def in_ulps(_, value):
     return 1 / ulp(value)
 
 
-def lucky_centers(f, low, high, n):
-    """The n f32 values c, of many in the middle tenth, where f(c) is closest to an f32.
-
-    The constant term of a polynomial about such a c has next to no rounding error.
-    """
-    found = []
-    for step in range(2000):
-        c = f32(low + (high - low) * (0.45 + 0.1 * step / 2000))
-        v = f(mpf(c))
-        found.append((float(abs(v - f32(v))) / ulp(v), c))
-    return [c for _, c in sorted(found)[:n]]
-
-
 def slope_in_two(slope):
     """Two f32 whose product is the slope far more exactly than one f32 could be.
 
@@ -165,41 +154,46 @@ def slope_in_two(slope):
     return min(tries)[1:]
 
 
-def table(name, f, unit, slope, shift, offset, limit):
-    """32 pieces of degree 4 for f on [0, limit], chosen by the bits of offset + scale * z.
+def centers(step, nearness):
+    """tanh and its slope at 16 multiples of `step`, and G in r coth(r) = 1 + r^2 G(r^2) about 0.
 
-    From bit `shift` on, these bits count the pieces: steps of z that double with every octave
-    of the sum. Smaller ones near 0, as the relative error demands, and not needlessly small.
-    The polynomials are in unit * z - centre, and slope is the one about 0 at 0.
+    0 is the centre of what `nearness` times it rounds to 0. About the others an error of G shows less.
     """
-    piece = bits(offset) >> shift
-    end = from_bits((piece + 32) << shift)
-    scale = f32((end - offset) / limit * (1 - 1e-6))
-    columns = [[0.0] * 32 for _ in range(6)]
-    worst = 0.0
+    value = [mp.tanh(k * mpf(step)) for k in range(16)]
+    end = step / 2 / nearness * (1 + MARGIN)
 
-    def of_multiple(t):
-        return f(t / unit)
+    def rest(square):
+        r = mp.sqrt(square)
+        return (r / mp.tanh(r) - 1) / square
 
-    for k in range(32):
-        low = unit * max(0.0, (from_bits((piece + k) << shift) - offset) / scale)
-        high = unit * (from_bits((piece + k + 1) << shift) - offset) / scale
+    coth, worst = fit(rest, grid(1e-5, end**2), 0, 1, [],
+                      lambda square, _: square**1.5 / ulp(math.tanh(math.sqrt(square))))
+    return dict(tanh=[f32(v) for v in value], slope=[f32(1 - v * v) for v in value], coth=coth, worst=worst)
+
+
+def erf_pieces(step):
+    """16 pieces of degree 5 of erf about the multiples of `step`, in unit * z less the middle; the slope at 0
+    is 2 / sqrt(pi) / unit. The last one reaches 1 at its end, which is a little early."""
+    unit, slope = slope_in_two(2 / mp.sqrt(mp.pi))
+    end = unit * (15 + REACH) * step
+    columns, worst = [[0.0] * 16 for _ in range(6)], 0.0
+    for k in range(16):
+        middle = unit * mpf(k) * step
+        low, high = max(0.0, unit * (k - 0.5) * step), unit * (k + 0.5) * step if k < 15 else end
         slack = (high - low) * MARGIN
-        if k == 0:
-            # About 0: the result must be right relative to an arbitrarily small z. Next to 0 only
-            # the given slope counts; what its rounding costs must not excuse the rest.
-            points = grid(high * 0.1, high + slack)
-            tries = [(fit(of_multiple, points, mpf(0), 4, [0.0, slope], in_ulps), 0.0)]
-        else:
-            points = grid(low - slack, high + slack)
-            tries = [(fit(of_multiple, points, mpf(c), 4, [f32(of_multiple(mpf(c)))], in_ulps), c)
-                     for c in lucky_centers(of_multiple, low, high, 4)]
-        (coefficients, error), center = min(tries, key=lambda t: t[0][1])
+
+        def value(t, k=k, low=low):
+            early = (1 - mp.erf(end / unit)) * ((t - low) / (end - low)) ** 5 if k == 15 else 0
+            return mp.erf(t / unit) + early
+
+        # Of the first, next to 0 only the given slope counts; what its rounding costs must not excuse the rest.
+        points = grid(high * 0.1 if k == 0 else low - slack, high + slack)
+        fixed = [0.0, slope] if k == 0 else [f32(value(middle))]
+        coefficients, error = fit(value, points, middle, 5, fixed, in_ulps)
         worst = max(worst, error)
-        for column, c in zip(columns, [-center] + coefficients):
-            column[(piece + k) % 32] = c
-    return dict(name=name, unit=unit, shift=shift, offset=offset, scale=scale, limit=limit,
-                columns=columns, worst=worst)
+        for column, c in zip(columns, coefficients):
+            column[k] = c
+    return dict(unit=unit, step=step, limit=f32(end / unit), columns=columns, worst=worst)
 
 
 def rational(name, f, digits, above, below, limit):
@@ -264,22 +258,36 @@ def decimal(x):
     return f"{mantissa}e{int(exponent)}"
 
 
-def write_table(t):
-    name = t["name"]
+def write_columns(columns, indent):
+    for column in columns:
+        print(indent + "[")
+        for i in range(0, 16, 8):
+            print(indent + "    " + " ".join(decimal(c) + "," for c in column[i:i + 8]))
+        print(indent + "],")
+
+
+def write_centers(t):
     print(f"""
-/// The pieces of {name.lower()}. Fit error {t["worst"]:.2f} ulp.
+/// The centres of tanh. Fit error {t["worst"]:.2f} ulp about the first.
 #[rustfmt::skip]
-pub(super) static {name}: Pieces<{t["shift"]}> = Pieces {{
+pub(super) static TANH: Centres = Centres {{""")
+    for name in ("tanh", "slope"):
+        print(f"    {name}:")
+        write_columns([t[name]], "        ")
+    print(f"""    coth: [{", ".join(decimal(c) for c in t["coth"])}],
+}};""")
+
+
+def write_erf(t):
+    print(f"""
+/// The pieces of erf. Fit error {t["worst"]:.2f} ulp, with the roundings of the constants.
+#[rustfmt::skip]
+pub(super) static ERF: Pieces = Pieces {{
     unit: {decimal(t["unit"])},
-    offset: {decimal(t["offset"])},
-    scale: {decimal(t["scale"])},
+    step: {decimal(t["step"])},
     limit: {decimal(t["limit"])},
     columns: [""")
-    for column in t["columns"]:
-        print("        [")
-        for i in range(0, 32, 8):
-            print("            " + " ".join(decimal(c) + "," for c in column[i:i + 8]))
-        print("        ],")
+    write_columns(t["columns"], "        ")
     print("    ],")
     print("};")
 
@@ -338,14 +346,12 @@ def erf_exponent(limit):
 
 
 def main():
-    tanh = table("TANH", mp.tanh, 1.0, 1.0, 20, 1.171875, 9.3)
-    erf = table("ERF", mp.erf, *slope_in_two(2 / mp.sqrt(mp.pi)), 19, 1.34375, 4.0)
     print("""//! Fitted coefficients. Generated: do not edit, run
 //! `python3 scripts/fit_tables.py > src/cpu/math/tables.rs`.
 
-use super::{pieces::Pieces, rational::Rational};""")
-    write_table(tanh)
-    write_table(erf)
+use super::{erf::Pieces, rational::Rational, tanh::Centres};""")
+    write_centers(centers(0.5, 0.978))
+    write_erf(erf_pieces(0.25))
     for name, f, digits, above, below, limit in [
             ("TANH_8", mp.tanh, 8, 2, 2, 5.2), ("TANH_11", mp.tanh, 11, 3, 3, 6.6),
             ("ERF_8", mp.erf, 8, 2, 3, 3.0), ("ERF_11", mp.erf, 11, 3, 3, 3.3)]:

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 use std::{env, fs};
 
 /// How `core::core_arch`, the module of the intrinsics, is written in a symbol: names with their
@@ -38,20 +39,33 @@ fn target() -> PathBuf {
     scratch("codegen")
 }
 
-/// The library in release mode as assembly.
+/// The library in release mode as assembly, in several units: a build of one would take twice as long.
 fn library() -> String {
     let target = target();
-    let assembly = target.join("dynorm.s");
     succeed(
         Command::new(env!("CARGO"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["rustc", "-p", "dynorm", "--lib", "--release", "--crate-type", "rlib"])
             .arg("--target-dir")
             .arg(&target)
-            .args(["--", "-C", "codegen-units=1", "--emit"])
-            .arg(format!("asm={}", assembly.display())),
+            .args(["--", "-C", "codegen-units=8", "--emit", "asm"]),
     );
-    fs::read_to_string(assembly).unwrap()
+    let mut units: Vec<(SystemTime, String, PathBuf)> = fs::read_dir(target.join("release/deps"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let (build, unit) = name.split_once('.')?;
+            let is_unit = build.starts_with("dynorm-") && unit.ends_with(".rcgu.s");
+            let built = entry.metadata().unwrap().modified().unwrap();
+            is_unit.then(|| (built, build.to_owned(), entry.path()))
+        })
+        .collect();
+    units.sort();
+    // Other compilers may have left theirs.
+    let (_, build, _) = units.last().expect("the compiler leaves assembly").clone();
+    let of_build = units.into_iter().filter(|(_, other, _)| *other == build);
+    of_build.map(|(_, _, path)| fs::read_to_string(path).unwrap()).collect()
 }
 
 /// Whether an instruction of `assembly` begins with `mnemonic` and names `operand`.
@@ -111,7 +125,7 @@ fn nor_in_kernels_of_another_crate() {
         ("vfmadd", "%zmm"),
         ("vrsqrtps", "%ymm"),
         ("vrsqrt14ps", "%zmm"),
-        ("vpermt2ps", "%zmm"),
+        ("vpermps", "%zmm"),
         ("mulps", "%xmm"),
     ] {
         assert!(has(&assembly, mnemonic, operand), "no {mnemonic} of {operand}");

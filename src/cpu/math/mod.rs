@@ -4,10 +4,11 @@
 //! blocks of `U` vectors. A block is worked on breadth-first (one step for all its vectors,
 //! then the next), so that the latency of one vector's step is hidden behind the others'.
 //!
-//! Where a lookup in 32 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are
-//! piecewise polynomials of degree 4 ([`pieces`]); elsewhere they are made from `exp`. For results
+//! Where a lookup in 16 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are made of 16 pieces of
+//! the same length, which an addition finds ([`rounder`]); elsewhere they are made from `exp`. For results
 //! that will be rounded to f16 or bfloat16 both are quotients of short polynomials ([`rational`]), with a
-//! division: it is done beside the products and costs no more than an estimate of the reciprocal.
+//! division: it is done beside the products and costs no more than an estimate of the reciprocal. Pieces, with
+//! shorter polynomials, would be slower there: on Zen 4 a lookup keeps the unit of products busy, too.
 //!
 //! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as
 //! normal ones, and no result but silu's is above 1 in magnitude, once it is rounded to its type.
@@ -19,7 +20,6 @@
 
 mod erf;
 mod isru;
-mod pieces;
 mod rational;
 mod silu;
 #[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
@@ -37,6 +37,12 @@ pub(crate) use {
 };
 
 use super::simd::Simd;
+
+/// What rounds to a multiple of `step`, a power of two, when it is added to what is not negative and less than
+/// 2^22 steps. The sum's last bits are the multiple's number.
+const fn rounder(step: f32) -> f32 {
+    1.5 * (1 << 23) as f32 * step
+}
 
 /// `c[0] + c[1] x + ...`, by Horner's rule.
 #[inline(always)]

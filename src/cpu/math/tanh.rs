@@ -3,6 +3,7 @@
 use super::{
     polynomial,
     rational::Short,
+    rounder,
     tables::{SMALL_TANH, TANH, TANH_8, TANH_11},
 };
 use crate::cpu::simd::Simd;
@@ -17,24 +18,43 @@ const LARGE: f32 = (1u128 << 120) as f32;
 const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
 const GROW: f32 = (1u64 << 32) as f32;
 
+/// From here on tanh rounds to 1, and so does what is made of the last centre.
+const LIMIT: f32 = 9.02;
+
+/// tanh at 16 centres, the multiples of [`STEP`](Centres::STEP), and what leads from there to what is between them.
+#[repr(C, align(64))]
+pub(super) struct Centres {
+    pub(super) tanh: [f32; 16],
+    /// `1 - tanh^2`.
+    pub(super) slope: [f32; 16],
+    /// The coefficients of `G` in `r coth(r) = 1 + r^2 G(r^2)`, constant first.
+    pub(super) coth: [f32; 2],
+}
+
+impl Centres {
+    pub(super) const STEP: f32 = 0.5;
+    /// What arguments are multiplied with to find their centre. With 1 the second would have those whose
+    /// tanh is just below 1/4, where half of an ulp of the centre's is one of the result's.
+    const NEARNESS: f32 = 0.978;
+}
+
 /// `tanh(alpha * x)` for one `alpha`.
 ///
 /// Largest error over every f32 `x`, in ulp:
 ///
 /// | | AVX-512 | AVX2 | no fused operation |
 /// |---|---|---|---|
-/// | `alpha` 1, or another power of two | 1.04 | 1.43 | 1.25 |
-/// | others (tried: 0.2, 0.731) | 1.72 | 1.54 | 1.99 |
+/// | `alpha` 1, or another power of two | 2.17 | 1.43 | 1.25 |
+/// | others (tried: 0.2, 0.731) | 2.77 | 1.54 | 1.99 |
 ///
-/// The difference is the rounding of `alpha * x`, or of its distance from a piece's centre.
+/// The difference is the rounding of `alpha * x`, or of its distance from a centre.
 #[derive(Clone, Copy)]
 pub(crate) struct Tanh<S: Simd> {
     /// `|alpha| / |prescale|`.
     slope: S::F,
     /// The magnitude of `x` from which the result is 1.
     limit: S::F,
-    /// The slope in the units in which the pieces of the function are counted: pieces of the
-    /// table, or powers of two.
+    /// The slope for what is rounded to the centre, or to the power of two, that an argument is near.
     position: S::F,
     /// What `x` is multiplied with first, unless `plain`: the sign of `alpha`, and a power of
     /// two if `alpha` is extreme.
@@ -56,12 +76,11 @@ impl<S: Simd> Tanh<S> {
             1.0
         };
         let slope = magnitude / factor;
-        let (unit, scale) =
-            if S::FAST_LOOKUP { (TANH.unit, TANH.scale) } else { (1.0, -2.0 * LOG2_E) };
+        let scale = if S::FAST_LOOKUP { Centres::NEARNESS } else { -2.0 * LOG2_E };
         let prescale = factor.copysign(alpha);
         Self {
-            slope: s.splat(slope * unit),
-            limit: s.splat(TANH.limit / slope),
+            slope: s.splat(slope),
+            limit: s.splat(LIMIT / slope),
             position: s.splat(slope * scale),
             prescale: s.splat(prescale),
             plain: prescale == 1.0,
@@ -80,18 +99,52 @@ impl<S: Simd> Tanh<S> {
         for j in 0..U {
             magnitude[j] = s.min(self.limit, s.abs(x[j]));
         }
-        let mut y = if S::FAST_LOOKUP {
-            TANH.apply(s, magnitude, self.slope, self.position)
-        } else {
-            self.by_exp(s, magnitude)
-        };
+        let mut y =
+            if S::FAST_LOOKUP { self.by_centres(s, magnitude) } else { self.by_exp(s, magnitude) };
         for j in 0..U {
             y[j] = s.with_sign(y[j], x[j]);
         }
         y
     }
 
-    /// `tanh(slope * x)` for `0 <= x <= limit` by the addition theorem.
+    /// `tanh(slope * x)` for `0 <= x <= limit` by the addition theorem, from the centre `c` that `slope * x` is near.
+    ///
+    /// `slope * x` is `c + r`, with one rounding, and with `t = tanh(c)`
+    ///
+    /// ```text
+    ///                             r
+    /// tanh(c + r) = t + (1 - t^2) ----------------- .
+    ///                             r coth(r) + t r
+    /// ```
+    ///
+    /// Only about the first centre, 0, does the rounding of the denominator show; about the others the quotient is
+    /// a small part of the result.
+    #[inline(always)]
+    fn by_centres<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
+        let one = s.splat(1.0);
+        let rounder_alone = rounder(Centres::STEP);
+        let (rounder, last) =
+            (s.splat(rounder_alone), s.splat(rounder_alone + 15.0 * Centres::STEP));
+        let (first, second) = (s.splat(TANH.coth[0]), s.splat(TANH.coth[1]));
+        let mut center = x;
+        for j in 0..U {
+            center[j] = s.min(last, s.mul_add(x[j], self.position, rounder));
+        }
+        let mut r = x;
+        for j in 0..U {
+            r[j] = s.mul_add(x[j], self.slope, s.sub(rounder, center[j]));
+        }
+        let mut y = x;
+        for j in 0..U {
+            let (t, slope) = (s.lookup(&TANH.tanh, center[j]), s.lookup(&TANH.slope, center[j]));
+            let square = s.mul(r[j], r[j]);
+            let coth = s.mul_add(square, s.mul_add(square, second, first), one);
+            y[j] = s.mul_add(slope, s.div(r[j], s.mul_add(t, r[j], coth)), t);
+        }
+        y
+    }
+
+    /// `tanh(slope * x)` for `0 <= x <= limit` by the addition theorem, from a power of two.
     ///
     /// `slope * x` is `r - n ln 2 / 2` with an integer `n <= 0` and an `r` between `-1/8` and `3/8`
     /// of `ln 2`. For such an `r`, `t = tanh(r)` is a short polynomial, and the other part's tanh

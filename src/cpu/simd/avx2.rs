@@ -25,7 +25,6 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 // SAFETY: `Avx2` is only made by `enter`, see the module's head.
 unsafe impl Simd for Avx2 {
     type F = __m256;
-    type I = __m256i;
     const LANES: usize = 8;
     const FMA: bool = true;
     const FOR_MEMORY: bool = true;
@@ -69,16 +68,10 @@ unsafe impl Simd for Avx2 {
             let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
             _mm256_mul_ps(_mm256_fmadd_ps(n, _mm256_setzero_ps(), _mm256_set1_ps(1.0)), power)
         };
-        fn lookup(table: &[f32; 32], index: __m256i) -> __m256 = {
-            let wrapped = _mm256_and_si256(index, _mm256_set1_epi32(31));
-            _mm256_i32gather_ps::<4>(table.as_ptr(), wrapped)
+        fn lookup(table: &[f32; 16], index: __m256) -> __m256 = {
+            let number = _mm256_and_si256(_mm256_castps_si256(index), _mm256_set1_epi32(15));
+            _mm256_i32gather_ps::<4>(table.as_ptr(), number)
         };
-    }
-
-    #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: __m256) -> __m256i {
-        // SAFETY: see the module's head.
-        unsafe { _mm256_srl_epi32(_mm256_castps_si256(a), _mm_cvtsi32_si128(SHIFT as i32)) }
     }
 
     #[inline(always)]

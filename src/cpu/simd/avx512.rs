@@ -99,7 +99,6 @@ fn mask(n: usize) -> __mmask16 {
 // SAFETY: `Avx512` is only made by `enter` and `enter_bf16`, see the module's head.
 unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
-    type I = __m512i;
     const LANES: usize = 16;
     const FMA: bool = true;
     const FOR_MEMORY: bool = true;
@@ -142,17 +141,8 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 _mm512_set1_epi32(i32::MIN),
             ))
         };
-        fn lookup(table: &[f32; 32], index: __m512i) -> __m512 = {
-            let low = _mm512_loadu_ps(table.as_ptr());
-            let high = _mm512_loadu_ps(table.as_ptr().add(16));
-            _mm512_permutex2var_ps(low, index, high)
-        };
-    }
-
-    #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: __m512) -> __m512i {
-        // SAFETY: see the module's head.
-        unsafe { _mm512_srli_epi32::<SHIFT>(_mm512_castps_si512(a)) }
+        fn lookup(table: &[f32; 16], index: __m512) -> __m512 =
+            _mm512_permutexvar_ps(_mm512_castps_si512(index), _mm512_loadu_ps(table.as_ptr()));
     }
 
     #[inline(always)]

@@ -97,8 +97,6 @@ pub(crate) trait Kernel {
 pub(crate) unsafe trait Simd: Copy {
     /// The vector: `LANES` values of f32.
     type F: Copy;
-    /// Lane indices into a table, for [`lookup`](Simd::lookup).
-    type I: Copy;
     /// Number of f32 values in a vector.
     const LANES: usize;
     /// Whether [`mul_add`](Simd::mul_add) rounds once. Where it does not, algorithms that
@@ -141,10 +139,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
     fn exp2(self, n: Self::F) -> Self::F;
-    /// Lane by lane, the bits of `a` from bit `SHIFT` on.
-    fn table_index<const SHIFT: u32>(self, a: Self::F) -> Self::I;
-    /// Lane by lane, `table[index % 32]`.
-    fn lookup(self, table: &[f32; 32], index: Self::I) -> Self::F;
+    /// Lane by lane, the entry of the table whose number the last four bits of `index` are.
+    fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;
     /// The sum of all lanes, in a fixed order.
     fn reduce_add(self, a: Self::F) -> f32;
     /// The first `n <= LANES` lanes of `a`, and from there on those of `rest`.

@@ -24,7 +24,6 @@ const ROUNDER: f32 = 12_582_912.0;
 // SAFETY: no instruction beyond those of the compilation target is used.
 unsafe impl Simd for Portable {
     type F = f32x8;
-    type I = [u32; 8];
     const LANES: usize = 8;
     const FOR_MEMORY: bool = false;
     const FMA: bool = cfg!(any(
@@ -99,13 +98,8 @@ unsafe impl Simd for Portable {
         (f32x8::ONE + n * f32x8::ZERO) * power
     }
     #[inline(always)]
-    fn table_index<const SHIFT: u32>(self, a: f32x8) -> [u32; 8] {
-        let bits: [u32; 8] = cast(a);
-        bits.map(|bits| bits >> SHIFT)
-    }
-    #[inline(always)]
-    fn lookup(self, table: &[f32; 32], index: [u32; 8]) -> f32x8 {
-        f32x8::new(index.map(|i| table[i as usize % 32]))
+    fn lookup(self, table: &[f32; 16], index: f32x8) -> f32x8 {
+        f32x8::new(index.to_array().map(|i| table[i.to_bits() as usize % 16]))
     }
     #[inline(always)]
     fn reduce_add(self, a: f32x8) -> f32 {
