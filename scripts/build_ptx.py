@@ -16,6 +16,7 @@ import argparse
 import pathlib
 import re
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 from cuda_compilers import Nvrtc, ptxas
 
@@ -33,14 +34,18 @@ TYPES = ["f32", "f16", "bf16"]
 COLUMNS = [target for targets in TARGETS.values() for target in targets]
 
 
-def build():
-    nvrtc = Nvrtc()
+def compile_kernels(source, arch):
     # The kernels say themselves where they fuse: bits must not depend on the compiler.
     options = {80: ["--fmad=false"], 90: ["--fmad=false", "-DDYNORM_CLUSTERS"]}
-    built = {EXAMPLE_PTX: nvrtc.compile(EXAMPLE, 80, KERNELS)}
-    for source in sorted(KERNELS.glob("*.cu")):
-        for arch in TARGETS:
-            ptx = nvrtc.compile(source, arch, KERNELS, *options[arch])
+    return Nvrtc().compile(source, arch, KERNELS, *options[arch])
+
+
+def build():
+    built = {EXAMPLE_PTX: Nvrtc().compile(EXAMPLE, 80, KERNELS)}
+    jobs = [(source, arch) for source in sorted(KERNELS.glob("*.cu")) for arch in TARGETS]
+    # Processes: within one NVRTC compiles one file at a time.
+    with ProcessPoolExecutor() as pool:
+        for (source, arch), ptx in zip(jobs, pool.map(compile_kernels, *zip(*jobs))):
             for element, part in by_type(ptx).items():
                 built[PTX / f"{source.stem}.{element}.sm_{arch}.ptx"] = part
     return built
@@ -91,9 +96,9 @@ def assemble(path, arch):
 def check_ptxas():
     faults, registers = [], {}
     files = [(path, targets) for arch, targets in TARGETS.items() for path in sorted(PTX.glob(f"*.sm_{arch}.ptx"))]
-    for path, targets in [*files, (EXAMPLE_PTX, COLUMNS)]:
-        for target in targets:
-            kernels, found = assemble(path, target)
+    jobs = [(path, target) for path, targets in [*files, (EXAMPLE_PTX, COLUMNS)] for target in targets]
+    with ThreadPoolExecutor() as pool:
+        for (_, target), (kernels, found) in zip(jobs, pool.map(lambda job: assemble(*job), jobs)):
             faults += found
             for name, count in kernels:
                 registers.setdefault(name, {})[target] = count

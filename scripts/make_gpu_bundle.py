@@ -45,10 +45,13 @@ def main():
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir(parents=True)
     shutil.copy(executable("cuda_device", "test", "--no-run", "--test"), BUNDLE / "cuda_device")
-    shutil.copy(executable("cuda", "bench", "--no-run", "--bench"), BUNDLE / "cuda_bench")
+    shutil.copy(executable("cuda", "bench", "--profile", "release", "--no-run", "--bench"), BUNDLE / "cuda_bench")
     shutil.copy(executable("cuda", "build", "--release", "--example"), BUNDLE / "cuda_matvec")
-    run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--features", "capi,cuda", "--crate-type", "cdylib,staticlib")
-    shutil.copy(ROOT / "target" / "release" / "libdynorm.so", BUNDLE)
+    # Elsewhere: it would take the place of the library that the programs above are linked with.
+    target = ROOT / "target" / "gpu-library"
+    run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--features", "capi,cuda", "--crate-type", "cdylib,staticlib",
+        "--target-dir", target)  # fmt: skip
+    shutil.copy(target / "release" / "libdynorm.so", BUNDLE)
     source = ROOT / "scripts" / "gpu" / "c_call.c"
     run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", source, "-o", BUNDLE / "c_call",
         "-L", BUNDLE, "-ldynorm", "-ldl")  # fmt: skip
