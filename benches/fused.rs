@@ -1,6 +1,6 @@
 //! What fusing costs and saves: each variant's speed as a share of a copy of as many bytes as it
 //! reads and writes, beside the plain call. The copy is the best of three ways, measured in the
-//! same round.
+//! same round, and of the heads alone where a variant leaves gaps between rows.
 //!
 //!     cargo bench --bench fused
 
@@ -11,6 +11,8 @@ use std::time::Instant;
 
 const CHANNELS: usize = 4096;
 const HEAD: usize = 128;
+/// Channels of the heads, which lie side by side at the beginning of a row.
+const OF_HEADS: usize = 3 * CHANNELS / 4;
 
 /// Buffers of one size, all of bf16 but the quantised ones.
 struct Buffers {
@@ -25,22 +27,23 @@ struct Buffers {
     weight: Vec<bf16>,
 }
 
-/// A variant: its name, the bytes that it reads and writes for each element, and the call.
-type Variant = (&'static str, f64, fn(&mut Buffers, Norm));
+/// A variant: its name, the bytes that it reads and writes for each element, the channels of each row that the
+/// copy beside it has, and the call.
+type Variant = (&'static str, f64, usize, fn(&mut Buffers, Norm));
 
 const VARIANTS: [Variant; 8] = [
-    ("plain", 4.0, |b, norm| {
+    ("plain", 4.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, y, weight, .. } = b;
         let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
         norm.forward(rows_of(x, *rows), y).weight(weight).run().expect("valid");
     }),
-    ("residual", 8.0, |b, norm| {
+    ("residual", 8.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, residual, y, weight, .. } = b;
         let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
         let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
         norm.forward(rows_of(x, *rows), y).residual(residual).weight(weight).run().expect("valid");
     }),
-    ("gate", 6.0, |b, norm| {
+    ("gate", 6.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, z, y, weight, .. } = b;
         let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
         norm.forward(rows_of(x, *rows), y)
@@ -49,25 +52,25 @@ const VARIANTS: [Variant; 8] = [
             .run()
             .expect("valid");
     }),
-    ("int8, scale given", 3.0, |b, norm| {
+    ("int8, scale given", 3.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, int8, weight, .. } = b;
         let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
         let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Given(0.05));
         call.weight(weight).run().expect("valid");
     }),
-    ("int8, computed", 3.0, |b, norm| {
+    ("int8, computed", 3.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, int8, weight, scales, .. } = b;
         let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
         let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Computed(scales));
         call.weight(weight).run().expect("valid");
     }),
-    ("fp8, scale given", 3.0, |b, norm| {
+    ("fp8, scale given", 3.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, fp8, weight, .. } = b;
         let y = QuantizedRowsMut::new(aligned(fp8), *rows, CHANNELS).expect("the shape fits");
         let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Given(0.05));
         call.weight(weight).run().expect("valid");
     }),
-    ("residual, int8 computed", 7.0, |b, norm| {
+    ("residual, int8 computed", 7.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, residual, int8, weight, scales, .. } = b;
         let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
         let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
@@ -75,11 +78,11 @@ const VARIANTS: [Variant; 8] = [
         call.residual(residual).weight(weight).run().expect("valid");
     }),
     // Of 4096 channels 3072 are q, as heads of 128. Not in place: repeated, that would soon make zeros.
-    ("heads", 4.0 * 0.75, |b, norm| {
+    ("heads", 4.0 * 0.75, OF_HEADS, |b, norm| {
         let Buffers { rows, x, y, weight, .. } = b;
         let shape = HeadShape {
             tokens: *rows,
-            heads: 3 * CHANNELS / 4 / HEAD,
+            heads: OF_HEADS / HEAD,
             channels: HEAD,
             token_stride: CHANNELS,
             head_stride: HEAD,
@@ -123,13 +126,23 @@ impl Buffers {
         }
     }
 
-    /// Seconds of the best copy of the input's bytes.
-    fn copy_seconds(&mut self, repeats: usize) -> f64 {
+    /// Seconds of the best copy of the first channels of each row.
+    fn copy_seconds(&mut self, repeats: usize, channels: usize) -> f64 {
         let from: &[f32] = bytemuck::cast_slice(aligned(&mut self.x));
         let to: &mut [f32] = bytemuck::cast_slice_mut(aligned(&mut self.y));
-        let [plain, streamed] = [false, true]
-            .map(|stream| seconds(repeats, || cpu::copy(from, to, stream).expect("of one length")));
-        plain.min(streamed).min(seconds(repeats, || to.copy_from_slice(from)))
+        // Two bf16 to an f32. Without gaps all is one row.
+        let row = if channels == CHANNELS { from.len() } else { CHANNELS / 2 };
+        let copied = row - (CHANNELS - channels) / 2;
+        let mut time_of = |copy: fn(&[f32], &mut [f32])| {
+            seconds(repeats, || {
+                for (from, to) in from.chunks_exact(row).zip(to.chunks_exact_mut(row)) {
+                    copy(&from[..copied], &mut to[..copied]);
+                }
+            })
+        };
+        time_of(|from, to| cpu::copy(from, to, false).expect("of one length"))
+            .min(time_of(|from, to| cpu::copy(from, to, true).expect("of one length")))
+            .min(time_of(|from, to| to.copy_from_slice(from)))
     }
 }
 
@@ -168,15 +181,16 @@ fn main() {
             print!("{:>27}", norm.name());
         }
         println!();
-        for (name, bytes, call) in VARIANTS {
+        for (name, bytes, copied, call) in VARIANTS {
             print!("{name:<26}");
             for norm in Norm::DEFAULTS {
                 let mut shares = Vec::new();
                 let mut times = Vec::new();
                 for _ in 0..rounds {
-                    let copy = buffers.copy_seconds(repeats);
+                    let copy = buffers.copy_seconds(repeats, copied);
                     let time = seconds(repeats, || call(&mut buffers, norm));
-                    shares.push(copy * (bytes / 4.0) / time);
+                    let copied_bytes = 4.0 * copied as f64 / CHANNELS as f64;
+                    shares.push(copy * (bytes / copied_bytes) / time);
                     times.push(time);
                 }
                 shares.sort_by(f64::total_cmp);

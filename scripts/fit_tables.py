@@ -338,6 +338,12 @@ def expm1():
                lambda r, _: r * r / ulp(whole(mpf(r))))
 
 
+def exp2():
+    """P in 2^f = P(f) for |f| <= 1/2, for results of few digits: the error is relative, in ulps of f32 just below 1."""
+    points = grid(-0.5 - MARGIN, 0.5 + MARGIN)
+    return fit(lambda f: 2**f, points, 0, 4, [], lambda f, _: 2.0 ** (24 - f))
+
+
 def erf_exponent(limit):
     """R in erf(z) = 1 - exp(-(z + z R(z))) for 0 < z <= limit."""
     points = grid(limit * 1e-4, limit)
@@ -360,6 +366,8 @@ use super::{erf::Pieces, rational::Rational, tanh::Centres};""")
         "`Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`."], small_tanh())
     write_polynomial("EXPM1", [
         "`P` in `1 - exp(-r) = r - r^2 P(r)` for `|r| <= ln(2) / 2`."], expm1())
+    write_polynomial("EXP2", [
+        "`P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits."], exp2())
     write_polynomial("ERF_EXPONENT", [
         "`R` in `erf(z) = 1 - exp(-(z + z R(z)))` for `z` up to where erf rounds to 1."],
         erf_exponent(4.0))

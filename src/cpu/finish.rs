@@ -2,7 +2,7 @@
 
 use super::ahead::{look_up, page};
 use super::cache::LINE;
-use super::math::silu;
+use super::math::{short_silu, silu};
 use super::simd::{
     Doubt, Kernel, Simd,
     element::{Output, Storage},
@@ -11,14 +11,21 @@ use super::simd::{
 /// Vectors in flight.
 const UNROLL: usize = 4;
 
-/// `values *= silu(z)`.
-pub(crate) struct Gate<Z> {
+/// `values *= silu(z)`, exact to what results in 16 bits need if `SHORT`.
+pub(crate) struct Gate<Z, const SHORT: bool> {
     pub(crate) z: *const Z,
     pub(crate) values: *mut f32,
     pub(crate) channels: usize,
 }
 
-impl<Z: Storage> Kernel for Gate<Z> {
+impl<Z, const SHORT: bool> Gate<Z, SHORT> {
+    #[inline(always)]
+    fn silu<S: Simd, const U: usize>(s: S, z: [S::F; U]) -> [S::F; U] {
+        if SHORT { short_silu(s, z) } else { silu(s, z) }
+    }
+}
+
+impl<Z: Storage, const SHORT: bool> Kernel for Gate<Z, SHORT> {
     type Output = ();
 
     #[inline(always)]
@@ -34,7 +41,7 @@ impl<Z: Storage> Kernel for Gate<Z> {
                 let [z2, z3] = Z::load_x2(s, z.add(2 * S::LANES));
                 let [a, b] = s.load_f32_x2(values);
                 let [c, d] = s.load_f32_x2(values.add(2 * S::LANES));
-                let [z0, z1, z2, z3] = silu(s, [z0, z1, z2, z3]);
+                let [z0, z1, z2, z3] = Self::silu(s, [z0, z1, z2, z3]);
                 let v = [s.mul(a, z0), s.mul(b, z1), s.mul(c, z2), s.mul(d, z3)];
                 s.store_f32_x4::<false>(values, v);
             }
@@ -44,7 +51,7 @@ impl<Z: Storage> Kernel for Gate<Z> {
             let part = (channels - i).min(S::LANES);
             // SAFETY: as above, of `part` elements.
             unsafe {
-                let [gate] = silu(s, [Z::load_part(s, z.add(i), part)]);
+                let [gate] = Self::silu(s, [Z::load_part(s, z.add(i), part)]);
                 let v = s.load_f32_part(values.add(i), part);
                 s.store_f32_part(values.add(i), s.mul(v, gate), part);
             }

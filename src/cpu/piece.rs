@@ -62,18 +62,24 @@ impl Piece {
         unsafe { enter(isa, Largest { values: values.as_ptr(), channels, largest }) }
     }
 
-    /// Multiplies the results by `silu(z)`.
+    /// Multiplies the results, which will be stored in `form`, by `silu(z)`.
     ///
     /// # Safety
     /// They must be in the scratch piece, and `z` must have the piece's row.
-    pub(crate) unsafe fn gate(&self, z: &Tensor) {
+    pub(crate) unsafe fn gate(&self, z: &Tensor, form: Form) {
         let Self { isa, row, channel, values, channels } = *self;
         // SAFETY: the caller vouches for the row, the piece's maker for `isa`.
         unsafe {
             macro_rules! gate {
                 ($ty:ty) => {{
                     let z = z.places.at::<$ty>(row, channel);
-                    enter(isa, Gate { z, values: values.as_ptr(), channels })
+                    let values = values.as_ptr();
+                    match form {
+                        Form::Element(ElementType::F16 | ElementType::Bf16) => {
+                            enter(isa, Gate::<_, true> { z, values, channels })
+                        }
+                        _ => enter(isa, Gate::<_, false> { z, values, channels }),
+                    }
                 }};
             }
             match z.element {

@@ -32,7 +32,7 @@ pub(crate) use {
     erf::{Erf, short_erf},
     isru::Isru,
     rational::{SHORT_DIGITS, Short},
-    silu::silu,
+    silu::{short_silu, silu},
     tanh::{Tanh, short_tanh},
 };
 

@@ -100,6 +100,13 @@ pub(super) const EXPM1: [f32; 6] = [
     -0.00019912502,
 ];
 
+/// `P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits.
+/// Fit error 63.46 ulp.
+#[rustfmt::skip]
+pub(super) const EXP2: [f32; 5] = [
+    0.9999993, 0.69312125, 0.24024568, 0.05593676, 0.009587887,
+];
+
 /// `R` in `erf(z) = 1 - exp(-(z + z R(z)))` for `z` up to where erf rounds to 1.
 /// Fit error 0.07 ulp.
 #[rustfmt::skip]

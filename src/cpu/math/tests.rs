@@ -7,7 +7,7 @@
 //! cargo test --release math::tests::exhaustive -- --ignored --nocapture
 //! ```
 
-use super::{Erf, Isru, Tanh, short_erf, short_tanh, silu};
+use super::{Erf, Isru, Tanh, short_erf, short_silu, short_tanh, silu};
 use crate::cpu::simd::{Kernel, Simd};
 use crate::cpu::{Isa, dispatch::enter};
 
@@ -27,7 +27,9 @@ enum Function {
         beta: f32,
         digits: u32,
     },
-    Silu,
+    Silu {
+        digits: u32,
+    },
 }
 
 impl Function {
@@ -41,29 +43,29 @@ impl Function {
             Self::Isru { .. } if x.is_infinite() => f64::from(x.signum()),
             // Neither the square of an f32 nor of its reciprocal leaves the range of f64.
             Self::Isru { beta, .. } => wide / (f64::from(beta) + wide * wide).sqrt(),
-            Self::Silu => crate::reference::silu(wide),
+            Self::Silu { .. } => crate::reference::silu(wide),
         }
     }
 
     /// The digits of results.
     fn digits(self) -> u32 {
         match self {
-            Self::Tanh { digits, .. } | Self::Erf { digits, .. } | Self::Isru { digits, .. } => {
-                digits
-            }
-            Self::Silu => 24,
+            Self::Tanh { digits, .. }
+            | Self::Erf { digits, .. }
+            | Self::Isru { digits, .. }
+            | Self::Silu { digits } => digits,
         }
     }
 
     /// Whether no result may be above 1 in magnitude. What is for fewer digits may, until it is rounded.
     fn is_bounded(self) -> bool {
-        !matches!(self, Self::Silu) && self.digits() == 24
+        !matches!(self, Self::Silu { .. }) && self.digits() == 24
     }
 
     /// An error that counts for nothing at `x`: where silu's sigmoid is subnormal, a product of
     /// few digits is all that there is.
     fn ignored(self, x: f32) -> f64 {
-        if matches!(self, Self::Silu) && x < -87.0 { 1e-43 } else { 0.0 }
+        if matches!(self, Self::Silu { .. }) && x < -87.0 { 1e-43 } else { 0.0 }
     }
 }
 
@@ -123,13 +125,16 @@ impl Kernel for Apply<'_> {
                     },
                 );
             }
-            Function::Silu => {
+            Function::Silu { digits } => {
                 blocks(
                     s,
                     x,
                     y,
                     #[inline(always)]
-                    |block| silu(s, block),
+                    |block| match digits {
+                        24 => silu(s, block),
+                        _ => short_silu(s, block),
+                    },
                 );
             }
         }
@@ -355,13 +360,15 @@ fn isru_is_within_its_bound() {
 
 #[test]
 fn silu_is_within_its_bound() {
-    check(2.87, &[Function::Silu]);
+    for (bound, digits) in [(2.87, 24), (0.01, 11), (0.003, 8)] {
+        check(bound, &[Function::Silu { digits }]);
+    }
 }
 
 #[test]
 #[ignore = "minutes"]
 fn exhaustive_silu() {
-    exhaustive(&[Function::Silu]);
+    exhaustive(&[24, 11, 8].map(|digits| Function::Silu { digits }));
 }
 
 #[test]

@@ -123,6 +123,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn max(limit: __m512, x: __m512) -> __m512 = _mm512_max_ps(limit, x);
         fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<8>(a);
+        fn times_exp2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
         fn exp2(n: __m512) -> __m512 = _mm512_scalef_ps(_mm512_set1_ps(1.0), n);
         fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
         fn first_n(a: __m512, n: usize, rest: __m512) -> __m512 =

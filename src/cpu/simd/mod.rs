@@ -139,6 +139,11 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
     fn exp2(self, n: Self::F) -> Self::F;
+    /// `a * 2^n` for integral `n` in -126..=127 and a result that is a normal number; NaN where `n` is NaN.
+    #[inline(always)]
+    fn times_exp2(self, a: Self::F, n: Self::F) -> Self::F {
+        self.mul(a, self.exp2(n))
+    }
     /// Lane by lane, the entry of the table whose number the last four bits of `index` are.
     fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;
     /// The sum of all lanes, in a fixed order.
