@@ -168,7 +168,8 @@ def centers(step, nearness):
 
     coth, worst = fit(rest, grid(1e-5, end**2), 0, 1, [],
                       lambda square, _: square**1.5 / ulp(math.tanh(math.sqrt(square))))
-    return dict(tanh=[f32(v) for v in value], slope=[f32(1 - v * v) for v in value], coth=coth, worst=worst)
+    return dict(tanh=[f32(v) for v in value], slope=[f32(1 - v * v) for v in value], coth=coth, step=step,
+                nearness=nearness, worst=worst)
 
 
 def erf_pieces(step):
@@ -275,6 +276,8 @@ pub(super) static TANH: Centres = Centres {{""")
         print(f"    {name}:")
         write_columns([t[name]], "        ")
     print(f"""    coth: [{", ".join(decimal(c) for c in t["coth"])}],
+    step: {decimal(t["step"])},
+    nearness: {decimal(f32(t["nearness"]))},
 }};""")
 
 

@@ -17,6 +17,8 @@ pub(super) static TANH: Centres = Centres {
             0.0013409507, 0.0004935174, 0.00018158324, 6.680457e-5, 2.4576548e-5, 9.041277e-6, 3.3261094e-6, 1.2236085e-6,
         ],
     coth: [0.33332953, -0.022031518],
+    step: 0.5,
+    nearness: 0.978,
 };
 
 /// The pieces of erf. Fit error 0.48 ulp, with the roundings of the constants.

@@ -21,7 +21,7 @@ const GROW: f32 = (1u64 << 32) as f32;
 /// From here on tanh rounds to 1, and so does what is made of the last centre.
 const LIMIT: f32 = 9.02;
 
-/// tanh at 16 centres, the multiples of [`STEP`](Centres::STEP), and what leads from there to what is between them.
+/// tanh at 16 centres, the multiples of a step, and what leads from there to what is between them.
 #[repr(C, align(64))]
 pub(super) struct Centres {
     pub(super) tanh: [f32; 16],
@@ -29,13 +29,11 @@ pub(super) struct Centres {
     pub(super) slope: [f32; 16],
     /// The coefficients of `G` in `r coth(r) = 1 + r^2 G(r^2)`, constant first.
     pub(super) coth: [f32; 2],
-}
-
-impl Centres {
-    pub(super) const STEP: f32 = 0.5;
+    /// A power of two.
+    pub(super) step: f32,
     /// What arguments are multiplied with to find their centre. With 1 the second would have those whose
     /// tanh is just below 1/4, where half of an ulp of the centre's is one of the result's.
-    const NEARNESS: f32 = 0.978;
+    pub(super) nearness: f32,
 }
 
 /// `tanh(alpha * x)` for one `alpha`.
@@ -76,7 +74,7 @@ impl<S: Simd> Tanh<S> {
             1.0
         };
         let slope = magnitude / factor;
-        let scale = if S::FAST_LOOKUP { Centres::NEARNESS } else { -2.0 * LOG2_E };
+        let scale = if S::FAST_LOOKUP { TANH.nearness } else { -2.0 * LOG2_E };
         let prescale = factor.copysign(alpha);
         Self {
             slope: s.splat(slope),
@@ -122,9 +120,8 @@ impl<S: Simd> Tanh<S> {
     #[inline(always)]
     fn by_centres<const U: usize>(&self, s: S, x: [S::F; U]) -> [S::F; U] {
         let one = s.splat(1.0);
-        let rounder_alone = rounder(Centres::STEP);
-        let (rounder, last) =
-            (s.splat(rounder_alone), s.splat(rounder_alone + 15.0 * Centres::STEP));
+        let rounder_alone = rounder(TANH.step);
+        let (rounder, last) = (s.splat(rounder_alone), s.splat(rounder_alone + 15.0 * TANH.step));
         let (first, second) = (s.splat(TANH.coth[0]), s.splat(TANH.coth[1]));
         let mut center = x;
         for j in 0..U {
