@@ -7,7 +7,7 @@
 //! that the processor has them.
 
 use super::{Doubt, Simd, add_squares, add_values, align_stack};
-use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
+use crate::quantized::E4M3_NORMAL;
 use core::arch::x86_64::*;
 
 /// Proof of AVX-512 F, BW, DQ and VL (which imply FMA and F16C in practice, both asked for
@@ -322,17 +322,28 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
-            let bytes = pack([to_i32(v[0]), to_i32(v[1]), to_i32(v[2]), to_i32(v[3])]);
-            // NaN has become -128.
-            let number = _mm512_cmpneq_epi8_mask(bytes, _mm512_set1_epi8(-128));
-            store_bytes::<STREAM>(p, _mm512_maskz_mov_epi8(number, bytes));
+            let nearest = |v| _mm512_cvtps_epi32(v);
+            let mut bytes = pack([nearest(v[0]), nearest(v[1]), nearest(v[2]), nearest(v[3])]);
+            // -128 are results below -127, and NaN and what is beyond 2^31, which are -2^31 as integers.
+            if _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(-128)) != 0 {
+                bytes = saturated_i8(v);
+            }
+            store_bytes::<STREAM>(p, bytes);
         }
     }
     #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
-            let bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
+            let mut bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
+            // Unordered is a pair of which one is NaN.
+            let nan = |a, b| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b);
+            if nan(v[0], v[1]) | nan(v[2], v[3]) != 0 {
+                let of = |j: usize| u64::from(nan(v[j], v[j])) << (16 * j);
+                let all = of(0) | of(1) | of(2) | of(3);
+                // From the largest to what comes after it.
+                bytes = _mm512_mask_add_epi8(bytes, all, bytes, _mm512_set1_epi8(1));
+            }
             store_bytes::<STREAM>(p, bytes);
         }
     }
@@ -347,14 +358,18 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 }
 
-/// The integer nearest to each lane, at most 127 in magnitude; -2^31 for NaN.
+/// The integers nearest to 64 lanes, at most 127 in magnitude, 0 for NaN.
 #[inline(always)]
-unsafe fn to_i32(v: __m512) -> __m512i {
+unsafe fn saturated_i8(v: [__m512; 4]) -> __m512i {
     // SAFETY: see the module's head.
     unsafe {
         // NaN comes through, see `min` and `max`.
-        let above = _mm512_max_ps(_mm512_set1_ps(-127.0), v);
-        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above))
+        let above = |v| _mm512_max_ps(_mm512_set1_ps(-127.0), v);
+        let nearest = |v| _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above(v)));
+        let bytes = pack([nearest(v[0]), nearest(v[1]), nearest(v[2]), nearest(v[3])]);
+        // NaN has become -128.
+        let number = _mm512_cmpneq_epi8_mask(bytes, _mm512_set1_epi8(-128));
+        _mm512_maskz_mov_epi8(number, bytes)
     }
 }
 
@@ -371,36 +386,36 @@ unsafe fn pack(v: [__m512i; 4]) -> __m512i {
     }
 }
 
-/// [`e4m3`](crate::quantized::e4m3) of each lane, as a signed byte.
+/// [`e4m3`](crate::quantized::e4m3) of each lane, as a signed byte; the largest of its sign for NaN.
 #[inline(always)]
 unsafe fn to_e4m3(v: __m512) -> __m512i {
     // SAFETY: see the module's head.
     unsafe {
         let all = |v: u32| _mm512_set1_epi32(v as i32);
-        let bits = _mm512_castps_si512(v);
-        let magnitude = _mm512_and_si512(bits, all(0x7fff_ffff));
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<20>(magnitude), all(1));
-        let bias = _mm512_set1_epi32(0x7_ffff - (120 << 23));
-        let rounded = _mm512_add_epi32(_mm512_add_epi32(magnitude, bias), odd);
-        // Below 0 only where the subnormal one is taken.
-        let normal = _mm512_min_epu32(_mm512_srli_epi32::<20>(rounded), all(0x7e));
-        let rounder = _mm512_set1_ps(E4M3_ROUNDER);
-        let sum = _mm512_add_ps(_mm512_castsi512_ps(magnitude), rounder);
-        let tiny = _mm512_cmplt_epu32_mask(magnitude, all(E4M3_NORMAL));
-        let finite = _mm512_mask_sub_epi32(
-            normal,
-            tiny,
-            _mm512_castps_si512(sum),
-            _mm512_castps_si512(rounder),
-        );
-        let nan = _mm512_cmpgt_epu32_mask(magnitude, all(0x7f80_0000));
-        let value = _mm512_mask_mov_epi32(finite, nan, all(0x7f));
-        // The sign, and all bits above it, so that packing takes it for a signed byte: 0xf8 is
-        // the truth table of `a | (b & c)`.
-        let sign = _mm512_srai_epi32::<24>(bits);
-        _mm512_ternarylogic_epi32::<0xf8>(value, sign, all(0xffff_ff80))
+        /// For VRANGEPS: the smaller magnitude, without a sign.
+        const LEAST_MAGNITUDE: i32 = 0b1010;
+        let magnitude = _mm512_range_ps::<LEAST_MAGNITUDE>(v, _mm512_set1_ps(448.0));
+        // The power of two below, at least that of the smallest normal number. Numbers around 2^20 times it are
+        // as far apart as those of four digits are there, so adding that rounds to them.
+        let normal = _mm512_max_ps(magnitude, _mm512_castsi512_ps(all(E4M3_NORMAL)));
+        let power = _mm512_and_si512(_mm512_castps_si512(normal), all(0x7f80_0000));
+        let rounder = _mm512_add_epi32(power, all((20 << 23) + E4M3_UNITS));
+        let sum = _mm512_add_ps(magnitude, _mm512_castsi512_ps(rounder));
+        // Eight patterns to a power of two. Only the last seven bits count.
+        let patterns = _mm512_srli_epi32::<20>(power);
+        let value = _mm512_add_epi32(_mm512_castps_si512(sum), patterns);
+        // The sign, and all bits above it, so that packing takes it for a signed byte: 0xca is the truth table
+        // of `if a { b } else { c }`.
+        let sign = _mm512_srai_epi32::<24>(_mm512_castps_si512(v));
+        _mm512_ternarylogic_epi32::<0xca>(all(0x7f), value, sign)
     }
 }
+
+/// Units that the rounder of [`to_e4m3`] has more than a power of two: an even number, so that halves still go to
+/// even; and as many as make 0 of the eight patterns of each power of two below the smallest normal one, of which
+/// the seven bits of a pattern are what matters.
+const E4M3_UNITS: u32 = (8 * 121_u32).wrapping_neg() & 0x7f;
+const _: () = assert!(E4M3_UNITS.is_multiple_of(2));
 
 /// Stores 64 bytes.
 ///
