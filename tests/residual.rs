@@ -36,6 +36,30 @@ fn both_steps_in_one() {
     }
 }
 
+/// Sums are made while rows are written.
+#[test]
+fn without_gaps_past_the_caches() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for element in ElementType::ALL {
+                for channels in LENGTHS {
+                    for (kind, rows) in [(Residual::InPlace, 5), (Residual::Into, 9)] {
+                        let call = FusedCall {
+                            x_type: element,
+                            residual: Some((kind, element)),
+                            output: Output::Element(element),
+                            weight: Some(F32),
+                            stream: Some(true),
+                            ..FusedCall::new(norm, isa, rows, channels)
+                        };
+                        check(call, element);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_type() {
     for norm in Norm::DEFAULTS {

@@ -9,6 +9,7 @@ use super::isa::Isa;
 use super::job::{Job, Stored};
 use super::known::Known;
 use super::operands::with_wide_operands;
+use super::piece::Scale;
 use super::pipeline::{Run, is_usual};
 use super::simd::element::{Output, Storage};
 use super::simd::{Kernel, portable};
@@ -56,12 +57,14 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
     }
 }
 
-/// Whether the function itself stores results of this type. In fp8 the element-wise ones do not: their
+/// Whether the function itself stores results of this type and scale. The element-wise ones do not in fp8: their
 /// constants and those of the rounding do not fit into the registers together, and f32 that are
 /// quantised after take 10 to 16 % less time (`cargo bench --bench fused` of either, DyT and DyISRU in
-/// L2 on a Zen 4).
-pub(crate) fn stores_at_once(norm: Norm, element: QuantizedType) -> bool {
-    element != QuantizedType::F8E4M3 || !norm.is_elementwise()
+/// L2 on a Zen 4). Nor do they where the scale is computed: to compute their results twice takes longer than to
+/// keep them as f32 meanwhile.
+pub(crate) fn stores_at_once(norm: Norm, element: QuantizedType, scale: Scale) -> bool {
+    let computed = matches!(scale, Scale::Computed(_));
+    !norm.is_elementwise() || (element != QuantizedType::F8E4M3 && !computed)
 }
 
 /// # Safety
@@ -135,7 +138,7 @@ unsafe fn run_affine<F: Function, A: Affine, X: Storage, Y: Output>(
 ) {
     // SAFETY: the same contract; what has an instruction set has the lesser ones.
     unsafe {
-        let memory = job.stream || job.fetch || !is_usual::<A, X, Y>();
+        let memory = job.stream || job.fetch || job.makes_sums || !is_usual::<A, X, Y>();
         if memory && job.isa != Isa::Portable {
             enter_for::<F, X, Y, _>(job.isa, Run::<F, A, X, Y, true>::new(function, affine, job));
         } else {

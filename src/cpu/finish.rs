@@ -92,13 +92,27 @@ impl Kernel for Largest {
             largest[0] = s.max(s.abs(v), largest[0]);
             i += part;
         }
-        let both = s.max(s.max(largest[0], largest[1]), s.max(largest[2], largest[3]));
-        let mut lanes = [0.0; 16];
-        const { assert!(S::LANES <= 16) };
-        // SAFETY: there is room for all lanes.
-        unsafe { s.store_f32_part(lanes.as_mut_ptr(), both, S::LANES) };
-        lanes.into_iter().fold(0.0, f32::max)
+        largest_lane(s, largest)
     }
+}
+
+/// The largest of all lanes, none of which is below 0 or NaN.
+#[inline(always)]
+pub(super) fn largest_lane<S: Simd>(s: S, v: [S::F; UNROLL]) -> f32 {
+    let both = s.max(s.max(v[0], v[1]), s.max(v[2], v[3]));
+    let mut lanes = [0.0; 16];
+    const { assert!(S::LANES <= 16) };
+    // SAFETY: there is room for all lanes.
+    unsafe { s.store_f32_part(lanes.as_mut_ptr(), both, S::LANES) };
+    // Halves, not one after the other: the processor does what does not wait for another at once.
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            if lanes[j + half] > lanes[j] {
+                lanes[j] = lanes[j + half];
+            }
+        }
+    }
+    lanes[0]
 }
 
 /// `y = values * factor`, rounded to `Y`.

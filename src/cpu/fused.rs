@@ -5,6 +5,8 @@
 //! memory is gone through once, and no function is compiled for every combination. Where something
 //! comes after it, the function writes f32 to a scratch piece.
 
+use super::affine::Plain;
+use super::isa::Isa;
 use super::job::{Job, Places, Stored, Tensor};
 use super::piece::{Form, Output, Piece, Scale};
 use super::residual::Residual;
@@ -32,6 +34,9 @@ const PIECE: usize = 2048;
 /// The same for what comes from memory and goes to the output without a scratch piece: reading and
 /// writing by turns, in pieces as small as that, leaves the memory idle at every turn.
 const LARGE_PIECE: usize = 16384;
+/// Bytes of the longest row of sums that are made while the row before is written: two of them should stay in the
+/// second level of the caches.
+const LONGEST_AHEAD: usize = 128 << 10;
 
 /// f32 results on their way, on the stack.
 #[repr(align(64))]
@@ -66,12 +71,30 @@ impl Fused {
         (most / job.channels).max(1)
     }
 
+    /// Whether what reads the sums with a residual also [makes](super::residual::Sums) them: where they come from
+    /// memory or the output goes there, in the usual way.
+    fn makes_sums_ahead(&self, job: &Job) -> bool {
+        let Job { channels, x_element, .. } = *job;
+        let usual = job.stored == Stored::Element(x_element)
+            && Plain::of(job).is_some()
+            && job.isa != Isa::Portable;
+        (job.fetch || job.stream)
+            && usual
+            && self.output.is_none()
+            && channels * x_element.size() <= LONGEST_AHEAD
+            && self.residual.is_some_and(|r| r.is_dense(channels))
+    }
+
     /// Does a piece of work, with `run` for the function alone.
     ///
     /// # Safety
     /// `job` must keep [`Job`]'s promises.
     pub(crate) unsafe fn run(&self, norm: Norm, job: &Job, run: impl Fn(&Job)) {
         let Job { rows, channels, .. } = *job;
+        if self.makes_sums_ahead(job) {
+            // What is read has just been made, and is fetched by what makes it.
+            return run(&Job { makes_sums: true, fetch: false, ..*job });
+        }
         let together = self.rows_at_once(job);
         let mut row = 0;
         while row < rows {

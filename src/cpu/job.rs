@@ -2,6 +2,7 @@
 
 use super::fused::Fused;
 use super::isa::Isa;
+use super::piece::Scale;
 use crate::tensor::{Heads, Layout};
 use crate::{ElementType, QuantizedType, RowStatistics};
 use core::ptr::NonNull;
@@ -89,7 +90,7 @@ impl Places {
 
     /// Whether the rows, of `channels` channels, follow each other without gaps.
     #[inline(always)]
-    fn is_dense(&self, channels: usize) -> bool {
+    pub(crate) fn is_dense(&self, channels: usize) -> bool {
         self.group == usize::MAX && self.stride == channels
     }
 }
@@ -105,14 +106,7 @@ pub(crate) struct Tensor {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stored {
     Element(ElementType),
-    Quantized(QuantizedType, KnownScale),
-}
-
-/// Scales that are known beforehand: one, or the address of one for each row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum KnownScale {
-    All(f32),
-    PerRow(NonNull<f32>),
+    Quantized(QuantizedType, Scale),
 }
 
 impl Stored {
@@ -132,11 +126,9 @@ impl Stored {
     #[inline]
     unsafe fn from(self, row: usize) -> Self {
         match self {
-            Self::Quantized(element, KnownScale::PerRow(scales)) => {
-                // SAFETY: the same contract.
-                Self::Quantized(element, KnownScale::PerRow(unsafe { scales.add(row) }))
-            }
-            _ => self,
+            // SAFETY: the same contract.
+            Self::Quantized(element, scale) => Self::Quantized(element, unsafe { scale.from(row) }),
+            Self::Element(_) => self,
         }
     }
 }
@@ -167,6 +159,8 @@ pub(crate) struct Job<'a> {
     pub(crate) stream: bool,
     /// Whether the input is fetched ahead.
     pub(crate) fetch: bool,
+    /// Whether the sums with the residual in `fused` are still to be made, by what makes `x` of them.
+    pub(crate) makes_sums: bool,
     /// What is known of the rows, if they are not to be read for it. There must be an output behind
     /// the function's then.
     pub(crate) statistics: Option<NonNull<RowStatistics>>,
@@ -217,7 +211,7 @@ impl<'a> Job<'a> {
     /// The same work as one long row, where that is possible and nothing depends on rows.
     pub(crate) fn flattened(self) -> Self {
         let plain = self.weight.is_none() && self.bias.is_none() && self.fused.is_none();
-        let plain = plain && !matches!(self.stored, Stored::Quantized(_, KnownScale::PerRow(_)));
+        let plain = plain && !matches!(self.stored, Stored::Quantized(_, Scale::GivenPerRow(_)));
         if self.is_dense() && plain && self.rows > 0 {
             let channels = self.rows * self.channels;
             let row = |places: Places| Places { stride: channels, ..places };

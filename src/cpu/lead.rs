@@ -1,11 +1,12 @@
 //! Rows that are read while others are written, so that all of reading, arithmetic and writing goes on
-//! at any time.
+//! at any time; and rows of which the begin is read before others are written.
 
 use super::affine::Affine;
 use super::ahead::is_paced;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, factor, is_usual, write_row, write_whole_block};
+use super::pipeline::{UNROLL, Work, is_usual, write_row, write_whole_block};
+use super::results::Results;
 use super::seam::{Before, begin_row};
 use super::simd::{
     Simd,
@@ -22,7 +23,7 @@ pub(super) const LEAD: usize = 3;
 /// What the rows that have been read and the weight may take of the first level of the caches, in bytes: of
 /// 32 KiB or more, through which the output goes, too. More of it is left for elements of four bytes.
 const fn space<X>() -> usize {
-    if size_of::<X>() > 2 { 18 << 10 } else { 24 << 10 }
+    if size_of::<X>() > 2 { 14 << 10 } else { 24 << 10 }
 }
 
 /// Bytes of the longest row that leads if it comes from memory or goes there, and of the shortest of elements
@@ -83,8 +84,8 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
         let mut before = None;
         for i in 0..count {
             let row = ready.get(i);
-            let results = Results { row, factor: factor::<S, Y>(s, job, rows.start + i) };
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
+            let results = Results::of::<X, Y, MEMORY>(s, work, row, rows.start + i, from);
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
             let places = (from, to);
             let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(
@@ -102,7 +103,7 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
                 stop = written;
             }
             let leave = shared && i + 1 < count;
-            let left = write_row(s, &results, work, (written, stop), leave, from, to);
+            let left = write_row(s, &results, work, &mut (), (written, stop), leave, from, to);
             if leave {
                 before = Some(Before { results, left });
             }
@@ -201,4 +202,48 @@ where
         }
         read += G::block::<X>();
     }
+}
+
+/// Whether the first channels of the next row are read before one is written: the processor does so while it
+/// waits for what the one is found to be. There is enough else to do where elements have to be widened.
+pub(super) const fn begins_next<
+    S: Simd,
+    F: Function,
+    A: Affine,
+    X: Output,
+    Y: Output,
+    const MEMORY: bool,
+>() -> bool {
+    F::READS_ROW && !MEMORY && is_usual::<A, X, Y>() && size_of::<X>() == 4 && S::MANY_REGISTERS
+}
+
+/// Channels that are read so, and the longest rows of which they are: of longer ones they would be gone from
+/// the first level of the caches before they are written.
+const FIRST: usize = 512;
+const LONGEST_BEGUN: usize = 1536;
+
+/// Reads the first channels of the row at `x`. Returns how many.
+///
+/// # Safety
+/// It must be valid for reads of `channels` elements.
+#[inline(always)]
+pub(super) unsafe fn read_first<S: Simd, X: Storage, G: Reading<S>>(
+    s: S,
+    x: *const X,
+    channels: usize,
+    reading: &mut G,
+) -> usize {
+    if !(FIRST..=LONGEST_BEGUN).contains(&channels) {
+        return 0;
+    }
+    debug_assert!(FIRST.is_multiple_of(G::block::<X>()), "they are whole blocks");
+    let mut read = 0;
+    while read < FIRST {
+        for part in 0..G::parts::<X>() {
+            // SAFETY: a block follows `read`.
+            unsafe { reading.add(s, x.add(read), part) };
+        }
+        read += G::block::<X>();
+    }
+    read
 }

@@ -23,6 +23,7 @@ mod operands;
 mod piece;
 mod pipeline;
 mod residual;
+mod results;
 mod rms_norm;
 mod row_sum;
 mod seam;
@@ -37,7 +38,7 @@ pub use isa::Isa;
 
 pub(crate) use dispatch::stores_at_once;
 pub(crate) use fused::Fused;
-pub(crate) use job::{Job, KnownScale, Operand, Places, Stored, Tensor};
+pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;

@@ -25,11 +25,54 @@ pub(crate) enum Form {
 }
 
 /// Scales of a quantised output; addresses of one for each row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scale {
     Given(f32),
     GivenPerRow(NonNull<f32>),
     Computed(NonNull<f32>),
+}
+
+impl Scale {
+    /// The same from row `row` on.
+    ///
+    /// # Safety
+    /// There must be such a row, or be as many.
+    #[inline]
+    pub(super) unsafe fn from(self, row: usize) -> Self {
+        // SAFETY: there is one for each row.
+        unsafe {
+            match self {
+                Self::Given(_) => self,
+                Self::GivenPerRow(scales) => Self::GivenPerRow(scales.add(row)),
+                Self::Computed(scales) => Self::Computed(scales.add(row)),
+            }
+        }
+    }
+
+    /// That of row `row`; `largest` gives the largest magnitude of its results, which a computed one needs.
+    ///
+    /// # Safety
+    /// There must be such a row.
+    #[inline(always)]
+    pub(super) unsafe fn of_row(
+        self,
+        element: QuantizedType,
+        row: usize,
+        largest: impl FnOnce() -> f32,
+    ) -> f32 {
+        // SAFETY: there is one for each row.
+        unsafe {
+            match self {
+                Self::Given(scale) => scale,
+                Self::GivenPerRow(scales) => scales.add(row).read(),
+                Self::Computed(scales) => {
+                    let scale = element.scale_for(largest().min(f32::MAX));
+                    scales.add(row).write(scale);
+                    scale
+                }
+            }
+        }
+    }
 }
 
 /// A piece of a row whose results are in the scratch piece.
@@ -106,18 +149,8 @@ impl Output {
         largest: impl FnOnce() -> f32,
     ) -> Option<f32> {
         let Form::Quantized(element, scale) = self.form else { return None };
-        // SAFETY: there is a scale for each row.
-        let scale = unsafe {
-            match scale {
-                Scale::Given(scale) => scale,
-                Scale::GivenPerRow(scales) => scales.add(piece.row).read(),
-                Scale::Computed(scales) => {
-                    let scale = element.scale_for(largest().min(f32::MAX));
-                    scales.add(piece.row).write(scale);
-                    scale
-                }
-            }
-        };
+        // SAFETY: the piece's row is one of the call's.
+        let scale = unsafe { scale.of_row(element, piece.row, largest) };
         Some(1.0 / scale)
     }
 

@@ -4,8 +4,10 @@ use super::access::{Access, First, Whole};
 use super::affine::Affine;
 use super::ahead::{Ahead, Order, is_paced, look_up, page};
 use super::function::{Begun, Function, Pointwise};
-use super::job::{Job, KnownScale, Stored};
-use super::lead::{LEAD, can_lead, lead_pays, run_leading};
+use super::job::Job;
+use super::lead::{LEAD, begins_next, can_lead, lead_pays, read_first, run_leading};
+use super::residual::Sums;
+use super::results::Results;
 use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
     Doubt, Kernel, Simd,
@@ -59,7 +61,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         let job = &{ *self.job };
         let prepared = function.prepare(s, job.channels);
         let (x, y) = (job.x.data.as_ptr().cast::<X>(), job.y.data.as_ptr().cast::<Y>());
-        let leads = can_lead::<S, F, A>() && lead_pays::<S, F, A, X, Y>(job);
+        let leads = !job.makes_sums && can_lead::<S, F, A>() && lead_pays::<S, F, A, X, Y>(job);
         let order = match F::READS_ROW {
             false => Order::Straight,
             true if leads => Order::Leading,
@@ -78,6 +80,9 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
             None
         };
         let work = Work::<A, MEMORY> { job, affine: self.affine, around, ahead };
+        let mut sums =
+            if const { MEMORY && is_usual::<A, X, Y>() } { Sums::<X>::of(job) } else { None };
+        debug_assert!(sums.is_some() || !job.makes_sums);
         let mut row = 0;
         while row < job.rows {
             // As many as are a stride apart in both.
@@ -102,7 +107,12 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
                     run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
                     continue;
                 }
-                run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, rows, x, y);
+                match &mut sums {
+                    Some(sums) if const { MEMORY && is_usual::<A, X, Y>() } => {
+                        run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, sums, rows, x, y);
+                    }
+                    _ => run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, &mut (), rows, x, y),
+                }
             }
         }
     }
@@ -156,6 +166,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     s: S,
     prepared: F::Prepared<S>,
     work: &Work<A, MEMORY>,
+    meanwhile: &mut impl Meanwhile,
     rows: Range<usize>,
     x: *const X,
     y: *mut Y,
@@ -169,18 +180,24 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     let job = work.job;
     let shared = work.shares::<X, Y>();
     let mut before = None;
+    let (mut reading, mut read) = (F::begin(s), 0);
     for i in 0..rows.len() {
         let (x, index) = (x.wrapping_add(i * job.x.stride), rows.start + i);
-        let begun = Begun::new(index, x, job.channels);
+        let begun = Begun { read, ..Begun::new(index, x, job.channels) };
         // SAFETY: the caller vouches for the rows.
         unsafe {
-            let row = F::row(prepared, s, F::find(prepared, s, F::begin(s), begun));
-            let results = Results { row, factor: factor::<S, Y>(s, job, index) };
+            meanwhile.before(s, (index + 1) * job.channels);
+            let row = F::row(prepared, s, F::find(prepared, s, reading, begun));
+            (reading, read) = (F::begin(s), 0);
+            if const { begins_next::<S, F, A, X, Y, MEMORY>() } && i + 1 < rows.len() {
+                read = read_first(s, x.wrapping_add(job.x.stride), job.channels, &mut reading);
+            }
+            let results = Results::of::<X, Y, MEMORY>(s, work, row, index, x);
             let y = y.add(i * job.y.stride);
             let from =
                 begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, (x, y));
             let leave = shared && i + 1 < rows.len();
-            let left = write_row(s, &results, work, from, leave, x, y);
+            let left = write_row(s, &results, work, meanwhile, from, leave, x, y);
             if leave {
                 before = Some(Before { results, left });
             }
@@ -188,30 +205,26 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
     }
 }
 
-/// What makes the results of a row.
-#[derive(Clone, Copy)]
-pub(super) struct Results<S: Simd, R> {
-    pub(super) row: R,
-    /// What they are multiplied with before they are stored, if they are quantised.
-    pub(super) factor: S::F,
+/// What else is done while rows are written.
+pub(super) trait Meanwhile {
+    /// Does what has to be done before element `end` of all rows is reached.
+    ///
+    /// # Safety
+    /// What it works on must be valid for as many elements.
+    unsafe fn before<S: Simd>(&mut self, s: S, end: usize);
+    /// Does what belongs to a block.
+    ///
+    /// # Safety
+    /// What it works on must be valid.
+    unsafe fn with_block<S: Simd>(&mut self, s: S);
 }
 
-/// What the results of row `index` of `job` are multiplied with before they are stored, if they are
-/// quantised.
-///
-/// # Safety
-/// `job` must keep [`Job`]'s promises.
-#[inline(always)]
-pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -> S::F {
-    let scale = match job.stored {
-        Stored::Quantized(_, KnownScale::All(scale)) if Y::QUANTIZED => scale,
-        // SAFETY: there is one for each row.
-        Stored::Quantized(_, KnownScale::PerRow(scales)) if Y::QUANTIZED => unsafe {
-            scales.add(index).read()
-        },
-        _ => 1.0,
-    };
-    s.splat(1.0 / scale)
+/// Nothing.
+impl Meanwhile for () {
+    #[inline(always)]
+    unsafe fn before<S: Simd>(&mut self, _: S, _: usize) {}
+    #[inline(always)]
+    unsafe fn with_block<S: Simd>(&mut self, _: S) {}
 }
 
 /// Function, affine and store over a row at `x` and `y` from channel `i` on, up to `stop` in parts of
@@ -220,10 +233,12 @@ pub(super) unsafe fn factor<S: Simd, Y: Output>(s: S, job: &Job, index: usize) -
 /// # Safety
 /// They must be places of one row of the job, and `y + stop` be aligned if it is streamed.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "they are what the loop is made of")]
 pub(super) unsafe fn write_row<S, X, Y, R, const MEMORY: bool>(
     s: S,
     results: &Results<S, R>,
     work: &Work<impl Affine, MEMORY>,
+    meanwhile: &mut impl Meanwhile,
     (mut i, mut stop): (usize, usize),
     leave: bool,
     x: *const X,
@@ -262,6 +277,8 @@ where
                         work.ahead.pace();
                     }
                 }
+                // SAFETY: the same contract.
+                unsafe { meanwhile.with_block(s) };
                 // SAFETY: `i + block <= n`; `y + i` is aligned if streamed, since blocks are
                 // multiples of a cache line.
                 let whole = unsafe {

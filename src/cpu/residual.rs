@@ -1,9 +1,9 @@
-//! `sum = x + residual`, in f32 and rounded once.
+//! `sum = x + residual`, in f32 and rounded once: a row by itself, or while the row before it is written.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, look_up, page};
 use super::dispatch::enter;
 use super::job::{Job, Places, Tensor};
-use super::pipeline::UNROLL;
+use super::pipeline::{Meanwhile, UNROLL};
 use super::simd::{Doubt, Kernel, Simd, element::Storage};
 use crate::ElementType;
 use half::{bf16, f16};
@@ -18,6 +18,12 @@ pub(crate) struct Residual {
 }
 
 impl Residual {
+    /// Whether the rows of all three, of `channels` channels, follow each other without gaps, and have one type.
+    pub(crate) fn is_dense(&self, channels: usize) -> bool {
+        let places = [self.x.places, self.residual, self.sum.places];
+        self.x.element == self.sum.element && places.iter().all(|p| p.is_dense(channels))
+    }
+
     /// Adds row `row` of `job`.
     ///
     /// # Safety
@@ -88,28 +94,121 @@ impl<X: Storage, R: Storage> Kernel for Add<X, R> {
                 ahead.fetch(s, residual.wrapping_add(i));
             }
             // SAFETY: whoever makes an `Add` vouches for `channels` elements; a block follows `i`.
-            unsafe {
-                let (x, r) = (x.add(i), residual.add(i));
-                let [a, b] = X::load_x2(s, x);
-                let [c, d] = X::load_x2(s, x.add(2 * S::LANES));
-                let [e, f] = R::load_x2(s, r);
-                let [g, h] = R::load_x2(s, r.add(2 * S::LANES));
-                let v = [s.add(a, e), s.add(b, f), s.add(c, g), s.add(d, h)];
-                if !R::try_store_x4::<S, false>(s, sum.add(i), v, Doubt::Subnormal) {
-                    R::store_x4::<S, false>(s, sum.add(i), v);
-                }
-            }
+            unsafe { add_block(s, x.add(i), residual.add(i), sum.add(i)) };
             i += block;
         }
         while i < channels {
             let part = (channels - i).min(S::LANES);
             // SAFETY: as above, of `part` elements.
-            unsafe {
-                let v =
-                    s.add(X::load_part(s, x.add(i), part), R::load_part(s, residual.add(i), part));
-                R::store_part(s, sum.add(i), v, part);
-            }
+            unsafe { add_part(s, part, x.add(i), residual.add(i), sum.add(i)) };
             i += part;
         }
+    }
+}
+
+/// Adds a block of vectors.
+///
+/// # Safety
+/// All three must be valid for it; `sum` may be one of the others.
+#[inline(always)]
+unsafe fn add_block<S: Simd, X: Storage, R: Storage>(
+    s: S,
+    x: *const X,
+    residual: *const R,
+    sum: *mut R,
+) {
+    // SAFETY: the same contract.
+    unsafe {
+        let [a, b] = X::load_x2(s, x);
+        let [c, d] = X::load_x2(s, x.add(2 * S::LANES));
+        let [e, f] = R::load_x2(s, residual);
+        let [g, h] = R::load_x2(s, residual.add(2 * S::LANES));
+        let v = [s.add(a, e), s.add(b, f), s.add(c, g), s.add(d, h)];
+        if !R::try_store_x4::<S, false>(s, sum, v, Doubt::Subnormal) {
+            R::store_x4::<S, false>(s, sum, v);
+        }
+    }
+}
+
+/// Adds `part <= LANES` elements.
+///
+/// # Safety
+/// As [`add_block`], of these.
+#[inline(always)]
+unsafe fn add_part<S: Simd, X: Storage, R: Storage>(
+    s: S,
+    part: usize,
+    x: *const X,
+    residual: *const R,
+    sum: *mut R,
+) {
+    // SAFETY: the same contract.
+    unsafe {
+        let v = s.add(X::load_part(s, x, part), R::load_part(s, residual, part));
+        R::store_part(s, sum, v, part);
+    }
+}
+
+/// The sums of all rows of a job, made while rows are written, a row ahead: memory then reads and writes at any
+/// time, and not by turns.
+pub(super) struct Sums<T> {
+    x: *const T,
+    residual: *const T,
+    sum: *mut T,
+    made: usize,
+    all: usize,
+    ahead: Ahead,
+}
+
+impl<T: Storage> Sums<T> {
+    /// Those of `job`, none of which has been made.
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        let tensors = job.fused.filter(|_| job.makes_sums)?.residual?;
+        let (row, channel) = job.first;
+        Some(Self {
+            x: tensors.x.places.at::<T>(row, channel),
+            residual: tensors.residual.at::<T>(row, channel),
+            sum: tensors.sum.places.at::<T>(row, channel),
+            made: 0,
+            all: job.rows * job.channels,
+            ahead: Ahead::straight::<T>(&tensors.x.places, job.channels),
+        })
+    }
+}
+
+impl<T: Storage> Meanwhile for Sums<T> {
+    #[inline(always)]
+    unsafe fn before<S: Simd>(&mut self, s: S, end: usize) {
+        while self.made < end {
+            // SAFETY: the same contract; less than a block is left where none has been made.
+            unsafe {
+                let made = self.made;
+                self.with_block(s);
+                if self.made == made {
+                    let part = (self.all - made).min(S::LANES);
+                    let (x, residual) = (self.x.add(made), self.residual.add(made));
+                    add_part(s, part, x, residual, self.sum.add(made));
+                    self.made += part;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn with_block<S: Simd>(&mut self, s: S) {
+        let block = UNROLL * S::LANES;
+        if self.all - self.made < block {
+            return;
+        }
+        let (x, residual) = (self.x.wrapping_add(self.made), self.residual.wrapping_add(self.made));
+        if self.made.is_multiple_of(page::<T>()) {
+            look_up::<S, T, T>(s, Some(x), None);
+            look_up::<S, T, T>(s, Some(residual), None);
+        }
+        self.ahead.fetch(s, x);
+        self.ahead.fetch(s, residual);
+        // SAFETY: a block of each is left.
+        unsafe { add_block(s, x, residual, self.sum.add(self.made)) };
+        self.made += block;
     }
 }

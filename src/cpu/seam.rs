@@ -10,7 +10,8 @@ use super::affine::Affine;
 use super::cache::LINE;
 use super::function::{Function, Pointwise};
 use super::job::Job;
-use super::pipeline::{Results, UNROLL, Work, try_store};
+use super::pipeline::{UNROLL, Work, try_store};
+use super::results::Results;
 use super::simd::{
     Doubt, Simd,
     element::{Output, Storage},

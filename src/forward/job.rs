@@ -1,7 +1,7 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
 use super::{Form, Forward, Residual, Scales, Tensor};
-use crate::cpu::{self, Fused, Isa, Job, KnownScale, Operand, Places, Stored};
+use crate::cpu::{self, Fused, Isa, Job, Operand, Places, Stored};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
 use crate::{ElementType, Error, RowStatistics};
@@ -48,6 +48,7 @@ impl Forward<'_> {
             scale: self.norm.scale(),
             stream: false,
             fetch: false,
+            makes_sums: false,
             statistics: self.checked_statistics()?,
             fused: fused.as_ref(),
             first: (0, 0),
@@ -89,14 +90,8 @@ impl Forward<'_> {
         }
         match form {
             cpu::Form::Element(element) => Some(Stored::Element(element)),
-            cpu::Form::Quantized(element, _) if !cpu::stores_at_once(self.norm, element) => None,
-            cpu::Form::Quantized(element, cpu::Scale::Given(scale)) => {
-                Some(Stored::Quantized(element, KnownScale::All(scale)))
-            }
-            cpu::Form::Quantized(element, cpu::Scale::GivenPerRow(scales)) => {
-                Some(Stored::Quantized(element, KnownScale::PerRow(scales)))
-            }
-            cpu::Form::Quantized(_, cpu::Scale::Computed(_)) => None,
+            cpu::Form::Quantized(element, scale) => cpu::stores_at_once(self.norm, element, scale)
+                .then_some(Stored::Quantized(element, scale)),
         }
     }
 
