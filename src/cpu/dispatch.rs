@@ -1,5 +1,6 @@
 //! From values to types: the one list of what is compiled. Every function × input type ×
-//! output type × instruction set is an instance; weight and bias types are told apart inside.
+//! output type × instruction set is an instance, but for those that `stores_at_once` names; weight and bias types are told
+//! apart inside.
 
 use super::affine::{Affine, General, Plain};
 use super::finish::Fence;
@@ -9,7 +10,7 @@ use super::isa::Isa;
 use super::job::{Job, Stored};
 use super::known::Known;
 use super::operands::with_wide_operands;
-use super::piece::Scale;
+use super::piece::{Form, Scale};
 use super::pipeline::{Run, is_usual};
 use super::simd::element::{Output, Storage};
 use super::simd::{Kernel, portable};
@@ -57,14 +58,23 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
     }
 }
 
-/// Whether the function itself stores results of this type and scale. The element-wise ones do not in fp8: their
-/// constants and those of the rounding do not fit into the registers together, and f32 that are
-/// quantised after take 10 to 16 % less time (`cargo bench --bench fused` of either, DyT and DyISRU in
-/// L2 on a Zen 4). Nor do they where the scale is computed: to compute their results twice takes longer than to
-/// keep them as f32 meanwhile.
-pub(crate) fn stores_at_once(norm: Norm, element: QuantizedType, scale: Scale) -> bool {
-    let computed = matches!(scale, Scale::Computed(_));
-    !norm.is_elementwise() || (element != QuantizedType::F8E4M3 && !computed)
+/// Whether the function itself stores results of this form, of inputs of this type.
+///
+/// * From one type of 16 bits to the other it does not: hardly anyone wants that, and everyone would wait for two in
+///   nine of the kernels to be compiled.
+/// * The element-wise ones do not in fp8: their constants and those of the rounding do not fit into the registers
+///   together, and f32 that are quantised after take 10 to 16 % less time (`cargo bench --bench fused` of either,
+///   DyT and DyISRU in L2 on a Zen 4).
+/// * Nor do they where the scale is computed: to compute their results twice takes longer than to keep them as f32
+///   meanwhile.
+pub(crate) fn stores_at_once(norm: Norm, x: ElementType, form: Form) -> bool {
+    match form {
+        Form::Element(element) => x == element || x.size() != 2 || element.size() != 2,
+        Form::Quantized(element, scale) => {
+            let computed = matches!(scale, Scale::Computed(_));
+            !norm.is_elementwise() || (element != QuantizedType::F8E4M3 && !computed)
+        }
+    }
 }
 
 /// # Safety
@@ -86,15 +96,16 @@ unsafe fn run_function<F: Function>(function: F, job: &Job) {
         (F32, Stored::Quantized(F8E4M3, _)) if F::READS_ROW => with!(f32, F8),
         (F16, Stored::Element(F32)) => with!(f16, f32),
         (F16, Stored::Element(F16)) => with!(f16, f16),
-        (F16, Stored::Element(Bf16)) => with!(f16, bf16),
         (F16, Stored::Quantized(I8, _)) => with!(f16, i8),
         (F16, Stored::Quantized(F8E4M3, _)) if F::READS_ROW => with!(f16, F8),
         (Bf16, Stored::Element(F32)) => with!(bf16, f32),
-        (Bf16, Stored::Element(F16)) => with!(bf16, f16),
         (Bf16, Stored::Element(Bf16)) => with!(bf16, bf16),
         (Bf16, Stored::Quantized(I8, _)) => with!(bf16, i8),
         (Bf16, Stored::Quantized(F8E4M3, _)) if F::READS_ROW => with!(bf16, F8),
         // See `stores_at_once`, which whoever makes a job asks.
+        (F16, Stored::Element(Bf16)) | (Bf16, Stored::Element(F16)) => {
+            unreachable!("of one type of 16 bits to the other")
+        }
         (_, Stored::Quantized(F8E4M3, _)) => unreachable!("fp8 of an element-wise function"),
     }
 }

@@ -49,24 +49,25 @@ impl Scale {
         }
     }
 
-    /// That of row `row`; `largest` gives the largest magnitude of its results, which a computed one needs.
+    /// Whether it needs the largest magnitude among the row's results.
+    #[inline(always)]
+    pub(super) fn is_computed(self) -> bool {
+        matches!(self, Self::Computed(_))
+    }
+
+    /// That of row `row`, whose largest magnitude is `largest` if it is computed.
     ///
     /// # Safety
     /// There must be such a row.
     #[inline(always)]
-    pub(super) unsafe fn of_row(
-        self,
-        element: QuantizedType,
-        row: usize,
-        largest: impl FnOnce() -> f32,
-    ) -> f32 {
+    pub(super) unsafe fn of_row(self, element: QuantizedType, row: usize, largest: f32) -> f32 {
         // SAFETY: there is one for each row.
         unsafe {
             match self {
                 Self::Given(scale) => scale,
                 Self::GivenPerRow(scales) => scales.add(row).read(),
                 Self::Computed(scales) => {
-                    let scale = element.scale_for(largest().min(f32::MAX));
+                    let scale = element.scale_for(largest.min(f32::MAX));
                     scales.add(row).write(scale);
                     scale
                 }
@@ -150,7 +151,9 @@ impl Output {
     ) -> Option<f32> {
         let Form::Quantized(element, scale) = self.form else { return None };
         // SAFETY: the piece's row is one of the call's.
-        let scale = unsafe { scale.of_row(element, piece.row, largest) };
+        let scale = unsafe {
+            scale.of_row(element, piece.row, if scale.is_computed() { largest() } else { 0.0 })
+        };
         Some(1.0 / scale)
     }
 

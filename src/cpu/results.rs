@@ -33,11 +33,15 @@ impl<S: Simd, R: Pointwise<S>> Results<S, R> {
         x: *const X,
     ) -> Self {
         let scale = match work.job.stored {
+            // Not by a closure: those are not always inlined, and instructions become calls then.
             // SAFETY: the same contract.
             Stored::Quantized(element, scale) if Y::QUANTIZED => unsafe {
-                scale.of_row(element, index, || {
+                let largest = if scale.is_computed() {
                     largest::<S, X, Y>(s, &row, work.affine, x, work.job.channels)
-                })
+                } else {
+                    0.0
+                };
+                scale.of_row(element, index, largest)
             },
             _ => 1.0,
         };

@@ -23,13 +23,13 @@ impl Forward<'_> {
             }
         };
         let form = self.form()?;
-        let at_once = self.stored_at_once(form);
+        let sum = self.residual.map_or(self.x, |residual| residual.sum);
+        let at_once = self.stored_at_once(sum.element, form);
         let fused = self.fused(form, at_once.is_none())?;
         let y_size = match form {
             cpu::Form::Element(element) => element.size(),
             cpu::Form::Quantized(..) => 1,
         };
-        let sum = self.residual.map_or(self.x, |residual| residual.sum);
         let mut job = Job {
             x: Places::new(sum.data, sum.layout),
             y: Places::new(self.y.data, y),
@@ -81,18 +81,18 @@ impl Forward<'_> {
         })
     }
 
-    /// What the function stores if that is the output, and nothing comes between, as a scale that is
-    /// computed does. With statistics given the function is compiled for f32 only.
+    /// What the function, of inputs of type `x`, stores if that is the output and nothing comes between. With
+    /// statistics given it is compiled for f32 only.
     #[inline]
-    fn stored_at_once(&self, form: cpu::Form) -> Option<Stored> {
-        if self.gate.is_some() || self.statistics.is_some() {
+    fn stored_at_once(&self, x: ElementType, form: cpu::Form) -> Option<Stored> {
+        let between = self.gate.is_some() || self.statistics.is_some();
+        if between || !cpu::stores_at_once(self.norm, x, form) {
             return None;
         }
-        match form {
-            cpu::Form::Element(element) => Some(Stored::Element(element)),
-            cpu::Form::Quantized(element, scale) => cpu::stores_at_once(self.norm, element, scale)
-                .then_some(Stored::Quantized(element, scale)),
-        }
+        Some(match form {
+            cpu::Form::Element(element) => Stored::Element(element),
+            cpu::Form::Quantized(element, scale) => Stored::Quantized(element, scale),
+        })
     }
 
     /// What is done beside the function, if anything: with the output behind it, if `behind`.

@@ -322,8 +322,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
         unsafe {
-            let nearest = |v| _mm512_cvtps_epi32(v);
-            let mut bytes = pack([nearest(v[0]), nearest(v[1]), nearest(v[2]), nearest(v[3])]);
+            let mut bytes = pack([
+                _mm512_cvtps_epi32(v[0]),
+                _mm512_cvtps_epi32(v[1]),
+                _mm512_cvtps_epi32(v[2]),
+                _mm512_cvtps_epi32(v[3]),
+            ]);
             // -128 are results below -127, and NaN and what is beyond 2^31, which are -2^31 as integers.
             if _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(-128)) != 0 {
                 bytes = saturated_i8(v);
@@ -337,12 +341,13 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe {
             let mut bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
             // Unordered is a pair of which one is NaN.
-            let nan = |a, b| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b);
-            if nan(v[0], v[1]) | nan(v[2], v[3]) != 0 {
-                let of = |j: usize| u64::from(nan(v[j], v[j])) << (16 * j);
-                let all = of(0) | of(1) | of(2) | of(3);
+            if unordered(v[0], v[1]) | unordered(v[2], v[3]) != 0 {
+                let mut nan = 0;
+                for j in 0..4 {
+                    nan |= u64::from(unordered(v[j], v[j])) << (16 * j);
+                }
                 // From the largest to what comes after it.
-                bytes = _mm512_mask_add_epi8(bytes, all, bytes, _mm512_set1_epi8(1));
+                bytes = _mm512_mask_add_epi8(bytes, nan, bytes, _mm512_set1_epi8(1));
             }
             store_bytes::<STREAM>(p, bytes);
         }
@@ -363,13 +368,21 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
 unsafe fn saturated_i8(v: [__m512; 4]) -> __m512i {
     // SAFETY: see the module's head.
     unsafe {
-        // NaN comes through, see `min` and `max`.
-        let above = |v| _mm512_max_ps(_mm512_set1_ps(-127.0), v);
-        let nearest = |v| _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above(v)));
-        let bytes = pack([nearest(v[0]), nearest(v[1]), nearest(v[2]), nearest(v[3])]);
+        let bytes = pack([to_i32(v[0]), to_i32(v[1]), to_i32(v[2]), to_i32(v[3])]);
         // NaN has become -128.
         let number = _mm512_cmpneq_epi8_mask(bytes, _mm512_set1_epi8(-128));
         _mm512_maskz_mov_epi8(number, bytes)
+    }
+}
+
+/// The integer nearest to each lane, at most 127 in magnitude; -2^31 for NaN.
+#[inline(always)]
+unsafe fn to_i32(v: __m512) -> __m512i {
+    // SAFETY: see the module's head.
+    unsafe {
+        // NaN comes through, see `min` and `max`.
+        let above = _mm512_max_ps(_mm512_set1_ps(-127.0), v);
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above))
     }
 }
 
@@ -384,6 +397,13 @@ unsafe fn pack(v: [__m512i; 4]) -> __m512i {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, packed)
     }
+}
+
+/// The lanes of which one of the two is NaN.
+#[inline(always)]
+unsafe fn unordered(a: __m512, b: __m512) -> __mmask16 {
+    // SAFETY: see the module's head.
+    unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) }
 }
 
 /// [`e4m3`](crate::quantized::e4m3) of each lane, as a signed byte; the largest of its sign for NaN.
