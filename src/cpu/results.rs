@@ -36,7 +36,8 @@ impl<S: Simd, R: Pointwise<S>> Results<S, R> {
             // Not by a closure: those are not always inlined, and instructions become calls then.
             // SAFETY: the same contract.
             Stored::Quantized(element, scale) if Y::QUANTIZED => unsafe {
-                let largest = if scale.is_computed() {
+                // See `stores_at_once`: element-wise functions have no scale of their own making here.
+                let largest = if const { R::OF_ROW } && scale.is_computed() {
                     largest::<S, X, Y>(s, &row, work.affine, x, work.job.channels)
                 } else {
                     0.0
