@@ -20,9 +20,7 @@ pub fn ulp(element: ElementType, value: f64) -> f64 {
 /// of the element and the row's root mean square.
 pub fn ulps(norm: Norm) -> f64 {
     match norm {
-        Norm::DyT { alpha } if alpha.to_bits() << 9 == 0 => 2.2,
-        // `alpha * x` is rounded, too.
-        Norm::DyT { .. } => 2.8,
+        Norm::DyT { .. } => 2.2,
         _ if norm.is_elementwise() => 2.0,
         _ => 4.0,
     }
