@@ -8,8 +8,8 @@ use dynorm::{Norm, reference};
 fn limit_f32(norm: Norm) -> f64 {
     match norm {
         Norm::RmsNorm { .. } | Norm::LayerNorm { .. } => 4.0,
-        // 2.2 of tanh and 2 of erf; and the product with alpha is rounded, which moves their
-        // argument by half an ulp and so their value by no more than one.
+        // 2.2 of tanh and 2 of erf; and in CUDA and in erf the product with alpha is rounded, which moves
+        // their argument by half an ulp and so their value by no more than one.
         Norm::DyT { .. } => 2.2 + 1.0,
         Norm::Derf { .. } => 2.0 + 1.0,
         // The product with the scale is rounded too.
