@@ -221,6 +221,26 @@ fn extreme_rows() {
     }
 }
 
+/// Of a row far from 0, LayerNorm of 0, as which what lies behind the row is read, is larger than all results.
+#[test]
+fn what_lies_behind_a_row_does_not_count() {
+    let norm = Norm::LayerNorm { eps: 1e-5 };
+    for isa in isas() {
+        for n in 2..=70 {
+            let x: Vec<f32> = (0..n).map(|i| 1000.0 + (i * i % 7) as f32).collect();
+            let (mut y, mut q) = (vec![f32::NAN; n], vec![55_i8; n]);
+            let mut scales = [f32::NAN];
+            let x = Rows::new(&x, 1, n).unwrap();
+            norm.forward(x, RowsMut::new(&mut y, 1, n).unwrap()).isa(isa).run().unwrap();
+            let rows = QuantizedRowsMut::new(&mut q, 1, n).unwrap();
+            let call = norm.forward_quantized(x, rows, Scale::Computed(&mut scales));
+            call.isa(isa).run().unwrap();
+            let largest = y.iter().fold(0.0_f32, |a, v| a.max(v.abs()));
+            assert_eq!(scales[0], QuantizedType::I8.scale_for(largest), "{isa:?} {n}");
+        }
+    }
+}
+
 /// The static scale: nothing that any input gives is out of range by more than rounding.
 #[test]
 fn no_result_exceeds_the_bound() {
