@@ -1,6 +1,6 @@
 //! From values to types: the one list of what is compiled. Every function × input type ×
-//! output type × instruction set is an instance, but for those that `stores_at_once` names; weight and bias types are told
-//! apart inside.
+//! output type × instruction set is an instance, but for those that `stores_at_once` names;
+//! weight and bias types are told apart inside.
 
 use super::affine::{Affine, General, Plain};
 use super::finish::Fence;

@@ -7,8 +7,15 @@
 //! that the processor has them.
 
 use super::{Doubt, Simd, add_squares, add_values, align_stack};
-use crate::quantized::E4M3_NORMAL;
 use core::arch::x86_64::*;
+use eight_bits::{store_bytes, to_e4m3, to_i8};
+use sixteen_bits::{
+    ONE, SPREAD, any_subnormal, any_zero_or_not_finite, bf16_pairs, both_to_bf16, from_bf16,
+    store_u16_x2, to_bf16, to_f16,
+};
+
+mod eight_bits;
+mod sixteen_bits;
 
 /// Proof of AVX-512 F, BW, DQ and VL (which imply FMA and F16C in practice, both asked for
 /// here too), and of AVX512-BF16 where `BF16`.
@@ -321,36 +328,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
-        unsafe {
-            let mut bytes = pack([
-                _mm512_cvtps_epi32(v[0]),
-                _mm512_cvtps_epi32(v[1]),
-                _mm512_cvtps_epi32(v[2]),
-                _mm512_cvtps_epi32(v[3]),
-            ]);
-            // -128 are results below -127, and NaN and what is beyond 2^31, which are -2^31 as integers.
-            if _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(-128)) != 0 {
-                bytes = saturated_i8(v);
-            }
-            store_bytes::<STREAM>(p, bytes);
-        }
+        unsafe { store_bytes::<STREAM>(p, to_i8(v)) }
     }
     #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [__m512; 4]) {
         // SAFETY: the caller vouches for 64 bytes at `p`, aligned where `STREAM`.
-        unsafe {
-            let mut bytes = pack([to_e4m3(v[0]), to_e4m3(v[1]), to_e4m3(v[2]), to_e4m3(v[3])]);
-            // Unordered is a pair of which one is NaN.
-            if unordered(v[0], v[1]) | unordered(v[2], v[3]) != 0 {
-                let mut nan = 0;
-                for j in 0..4 {
-                    nan |= u64::from(unordered(v[j], v[j])) << (16 * j);
-                }
-                // From the largest to what comes after it.
-                bytes = _mm512_mask_add_epi8(bytes, nan, bytes, _mm512_set1_epi8(1));
-            }
-            store_bytes::<STREAM>(p, bytes);
-        }
+        unsafe { store_bytes::<STREAM>(p, to_e4m3(v)) }
     }
     #[inline(always)]
     unsafe fn store_bytes_part(self, p: *mut u8, bytes: &[u8; 64], n: usize) {
@@ -360,196 +343,6 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             let first = _mm_loadu_si128(bytes.as_ptr().cast());
             _mm_mask_storeu_epi8(p.cast(), mask(n), first);
         }
-    }
-}
-
-/// The integers nearest to 64 lanes, at most 127 in magnitude, 0 for NaN.
-#[inline(always)]
-unsafe fn saturated_i8(v: [__m512; 4]) -> __m512i {
-    // SAFETY: see the module's head.
-    unsafe {
-        let bytes = pack([to_i32(v[0]), to_i32(v[1]), to_i32(v[2]), to_i32(v[3])]);
-        // NaN has become -128.
-        let number = _mm512_cmpneq_epi8_mask(bytes, _mm512_set1_epi8(-128));
-        _mm512_maskz_mov_epi8(number, bytes)
-    }
-}
-
-/// The integer nearest to each lane, at most 127 in magnitude; -2^31 for NaN.
-#[inline(always)]
-unsafe fn to_i32(v: __m512) -> __m512i {
-    // SAFETY: see the module's head.
-    unsafe {
-        // NaN comes through, see `min` and `max`.
-        let above = _mm512_max_ps(_mm512_set1_ps(-127.0), v);
-        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0), above))
-    }
-}
-
-/// The low bytes of 64 lanes, with signed saturation.
-#[inline(always)]
-unsafe fn pack(v: [__m512i; 4]) -> __m512i {
-    // SAFETY: see the module's head.
-    unsafe {
-        let first = _mm512_packs_epi32(v[0], v[1]);
-        let packed = _mm512_packs_epi16(first, _mm512_packs_epi32(v[2], v[3]));
-        // Packing works on quarters: fours of the four vectors come to lie side by side.
-        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        _mm512_permutexvar_epi32(order, packed)
-    }
-}
-
-/// The lanes of which one of the two is NaN.
-#[inline(always)]
-unsafe fn unordered(a: __m512, b: __m512) -> __mmask16 {
-    // SAFETY: see the module's head.
-    unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) }
-}
-
-/// [`e4m3`](crate::quantized::e4m3) of each lane, as a signed byte; the largest of its sign for NaN.
-#[inline(always)]
-unsafe fn to_e4m3(v: __m512) -> __m512i {
-    // SAFETY: see the module's head.
-    unsafe {
-        let all = |v: u32| _mm512_set1_epi32(v as i32);
-        /// For VRANGEPS: the smaller magnitude, without a sign.
-        const LEAST_MAGNITUDE: i32 = 0b1010;
-        let magnitude = _mm512_range_ps::<LEAST_MAGNITUDE>(v, _mm512_set1_ps(448.0));
-        // The power of two below, at least that of the smallest normal number. Numbers around 2^20 times it are
-        // as far apart as those of four digits are there, so adding that rounds to them.
-        let normal = _mm512_max_ps(magnitude, _mm512_castsi512_ps(all(E4M3_NORMAL)));
-        let power = _mm512_and_si512(_mm512_castps_si512(normal), all(0x7f80_0000));
-        let rounder = _mm512_add_epi32(power, all((20 << 23) + E4M3_UNITS));
-        let sum = _mm512_add_ps(magnitude, _mm512_castsi512_ps(rounder));
-        // Eight patterns to a power of two. Only the last seven bits count.
-        let patterns = _mm512_srli_epi32::<20>(power);
-        let value = _mm512_add_epi32(_mm512_castps_si512(sum), patterns);
-        // The sign, and all bits above it, so that packing takes it for a signed byte: 0xca is the truth table
-        // of `if a { b } else { c }`.
-        let sign = _mm512_srai_epi32::<24>(_mm512_castps_si512(v));
-        _mm512_ternarylogic_epi32::<0xca>(all(0x7f), value, sign)
-    }
-}
-
-/// Units that the rounder of [`to_e4m3`] has more than a power of two: an even number, so that halves still go to
-/// even; and as many as make 0 of the eight patterns of each power of two below the smallest normal one, of which
-/// the seven bits of a pattern are what matters.
-const E4M3_UNITS: u32 = (8 * 121_u32).wrapping_neg() & 0x7f;
-const _: () = assert!(E4M3_UNITS.is_multiple_of(2));
-
-/// Stores 64 bytes.
-///
-/// # Safety
-/// `p` must be valid for writes of 64 bytes, and 64-byte aligned where `STREAM`.
-#[inline(always)]
-unsafe fn store_bytes<const STREAM: bool>(p: *mut u8, v: __m512i) {
-    // SAFETY: see above for the memory and the module's head for the features.
-    unsafe {
-        if STREAM {
-            _mm512_stream_si512(p.cast(), v);
-        } else {
-            _mm512_storeu_si512(p.cast(), v);
-        }
-    }
-}
-
-/// Stores two vectors of 16-bit elements side by side.
-///
-/// # Safety
-/// `p` must be valid for writes of 64 bytes, and 64-byte aligned where `STREAM`.
-#[inline(always)]
-unsafe fn store_u16_x2<const STREAM: bool>(p: *mut u16, a: __m256i, b: __m256i) {
-    // SAFETY: see above for the memory and the module's head for the features.
-    unsafe {
-        if STREAM {
-            _mm512_stream_si512(p.cast(), _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b));
-        } else {
-            _mm256_storeu_si256(p.cast(), a);
-            _mm256_storeu_si256(p.add(16).cast(), b);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn to_f16(v: __m512) -> __m256i {
-    // SAFETY: see the module's head.
-    unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) }
-}
-
-/// Permutations of 16-bit elements that bring the first sixteen, and the last, to odd places.
-static SPREAD: [[i16; 32]; 2] = [spread(0), spread(16)];
-
-const fn spread(first: i16) -> [i16; 32] {
-    let mut order = [0; 32];
-    let mut lane = 0;
-    while lane < 16 {
-        order[2 * lane + 1] = first + lane as i16;
-        lane += 1;
-    }
-    order
-}
-
-#[inline(always)]
-unsafe fn from_bf16(v: __m256i) -> __m512 {
-    // SAFETY: see the module's head.
-    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(v))) }
-}
-
-/// Rounds to bfloat16 with integer arithmetic: nearest even, subnormals kept, NaN quiet.
-#[inline(always)]
-unsafe fn to_bf16(v: __m512) -> __m256i {
-    // SAFETY: see the module's head.
-    unsafe {
-        let bits = _mm512_castps_si512(v);
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-        let rounded = _mm512_add_epi32(bits, bias);
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-        let kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
-        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
-    }
-}
-
-/// Rounds two vectors to bfloat16 with the processor's conversion, which takes subnormal numbers
-/// for 0.
-#[inline(always)]
-unsafe fn both_to_bf16(first: __m512, last: __m512) -> __m512i {
-    // SAFETY: see the module's head.
-    unsafe { core::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(last, first)) }
-}
-
-/// 1 as a bfloat16.
-const ONE: i16 = 0x3f80;
-
-/// The same bits, as pairs of bfloat16 numbers.
-#[inline(always)]
-unsafe fn bf16_pairs(v: __m512i) -> __m512bh {
-    // SAFETY: as many bits, any of which are numbers.
-    unsafe { core::mem::transmute::<__m512i, __m512bh>(v) }
-}
-
-/// Whether some bfloat16 of the two vectors is 0, infinite or NaN.
-#[inline(always)]
-unsafe fn any_zero_or_not_finite(a: __m512i, b: __m512i) -> bool {
-    // SAFETY: see the module's head.
-    unsafe {
-        // The exponent, and one more: of all ones that makes 0, of 0 it makes 1. Then its upper seven
-        // bits are 0, and those of no other.
-        let next = |v| _mm512_add_epi16(v, _mm512_set1_epi16(0x80));
-        let found = |v| _mm512_testn_epi16_mask(next(v), _mm512_set1_epi16(0x7f00));
-        found(a) | found(b) != 0
-    }
-}
-
-/// Whether some lane is subnormal.
-#[inline(always)]
-unsafe fn any_subnormal(v: [__m512; 4]) -> bool {
-    /// The class of subnormal numbers for VFPCLASSPS.
-    const SUBNORMAL: i32 = 0x20;
-    // SAFETY: see the module's head.
-    unsafe {
-        let of = |v| _mm512_fpclass_ps_mask::<SUBNORMAL>(v);
-        of(v[0]) | of(v[1]) | of(v[2]) | of(v[3]) != 0
     }
 }
 
