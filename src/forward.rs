@@ -378,7 +378,7 @@ impl<'a> Forward<'a> {
     #[inline]
     pub fn run(&mut self) -> Result<(), Error> {
         // SAFETY: `with_job` vouches for the job; `&mut self` keeps others from running it meanwhile.
-        self.with_job(|job| unsafe { cpu::run_serial(self.norm, job) })
+        self.with_job(1, |job| unsafe { cpu::run_serial(self.norm, job) })
     }
 
     /// Does the work on the threads of rayon's current pool (of the pool that the calling
@@ -401,8 +401,9 @@ impl<'a> Forward<'a> {
     #[cfg(feature = "rayon")]
     #[inline]
     pub fn run_parallel(&mut self) -> Result<(), Error> {
+        let threads = cpu::useful_threads(self.x.layout.rows * self.x.layout.channels);
         // SAFETY: as in `run`.
-        self.with_job(|job| unsafe { cpu::run_parallel(self.norm, job) })
+        self.with_job(threads, |job| unsafe { cpu::run_parallel(self.norm, job, threads) })
     }
 
     /// Does part `index` of `count` of the work on the calling thread, for hosts with threads of
@@ -437,7 +438,7 @@ impl<'a> Forward<'a> {
             return Err(Error::Part { index, count });
         }
         // SAFETY: `with_job` vouches for the job, the caller for the part.
-        self.with_job(|job| unsafe { cpu::run_part(self.norm, job, index, count) })
+        self.with_job(count, |job| unsafe { cpu::run_part(self.norm, job, index, count) })
     }
 
     /// The work in `count` parts of about equal size, for threads of the host's own. A part may

@@ -3,6 +3,7 @@
 use super::cache::LINE;
 use super::job::{Job, Operand, Places};
 use super::pipeline::UNROLL;
+use super::processor::is_intel;
 use super::simd::{Simd, pause};
 
 /// Bytes of a page, the smallest there are.
@@ -29,6 +30,11 @@ pub(super) fn look_up<S: Simd, X, Y>(s: S, x: Option<*const X>, y: Option<*mut Y
     }
 }
 
+/// Whether that makes it faster.
+pub(super) fn looks_up() -> bool {
+    !is_intel()
+}
+
 /// Pages from what is read to what is looked up.
 const PAGES: usize = 3;
 
@@ -52,12 +58,14 @@ pub(super) enum Order {
 /// What is fetched while something else is in work.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    /// Elements from what is read to what is fetched.
-    elements: usize,
-    /// Whether it is fetched into the first level of the caches, not only into the second.
-    first_level: bool,
+    /// Elements from what is read to what is fetched into the first level of the caches; 0 if nothing is.
+    first: usize,
+    /// The same into the second level.
+    second: usize,
     /// Whether to [`pace`](Self::pace).
     paced: bool,
+    /// Whether to [look up](look_up) pages.
+    pub(super) looks_up: bool,
 }
 
 /// Whether rows that are read before they are written may be better [paced](Ahead::pace): so few
@@ -67,69 +75,86 @@ pub(super) const fn is_paced<X, Y>() -> bool {
     size_of::<X>() == 4 && size_of::<Y>() == 4
 }
 
-impl Ahead {
-    /// How far ahead of itself what is read is fetched into the second level, in bytes; a row ahead, if that is
-    /// more and rows take turns.
-    const FAR: usize = 12 << 10;
-    /// The same into the first level.
-    const NEAR: usize = 5632;
-    /// Bytes of a row from which on the second level is better, if it is read straight on, leads, or takes turns.
-    const LONG: usize = 1 << 10;
-    const LONG_LEADING: usize = 512;
-    const LONG_IN_TURNS: usize = 4 << 10;
-    /// The same of a row that takes turns and the operands together, which the first level has to hold.
-    const MOST_IN_TURNS: usize = 12 << 10;
+/// How far ahead of itself what is read is fetched into the second level, in bytes; a row ahead, if that is
+/// more and rows take turns.
+const FAR: usize = 12 << 10;
+/// The same into the first level, instead.
+const NEAR: usize = 5632;
+/// Bytes of a row from which on the second level is better, if it is read straight on, leads, or takes turns.
+const LONG: usize = 1 << 10;
+const LONG_LEADING: usize = 512;
+const LONG_IN_TURNS: usize = 4 << 10;
+/// The same of a row that takes turns and the operands together, which the first level has to hold.
+const MOST_IN_TURNS: usize = 12 << 10;
 
+/// How far ahead what is in the second level by then is fetched from there into the first, on processors of Intel. If
+/// rows take turns, it is a row ahead, up to rows of so many bytes; longer ones are read there once more.
+const INTEL_NEAR: usize = 1 << 10;
+const INTEL_MOST_NEAR: usize = 16 << 10;
+/// How far beyond the next row it is fetched into the second, where rows take turns.
+const INTEL_BEYOND: usize = 4 << 10;
+
+impl Ahead {
     /// Nothing is.
-    pub(super) const NONE: Self = Self { elements: 0, first_level: false, paced: false };
+    pub(super) const NONE: Self = Self { first: 0, second: 0, paced: false, looks_up: false };
 
     /// For the input of `job`, whose rows are worked on in that order.
     pub(super) fn of<X, Y>(job: &Job, order: Order) -> Self {
         if let Some(rows) = job.fused.and_then(|fused| fused.sums_at_once(job)) {
             // These are in the caches; those are asked for that are made next.
-            return Self { elements: rows * job.x.stride, first_level: false, paced: false };
+            return Self { second: rows * job.x.stride, looks_up: looks_up(), ..Self::NONE };
         }
         let row = job.channels * size_of::<X>();
+        let distance = |bytes| distance::<X>(bytes, &job.x, job.channels);
+        if is_intel() {
+            let (near, far) = match order {
+                Order::Straight | Order::Leading => (INTEL_NEAR, FAR),
+                Order::InTurns => {
+                    let near = if row <= INTEL_MOST_NEAR { row } else { INTEL_NEAR };
+                    (near, FAR.max(row + INTEL_BEYOND))
+                }
+            };
+            return Self { first: distance(near), second: distance(far), ..Self::NONE };
+        }
         let operand = |o: Operand| o.element.size() * job.channels;
         let operands = job.weight.map_or(0, operand) + job.bias.map_or(0, operand);
         let first_level = match order {
-            Order::Straight => row < Self::LONG,
-            Order::InTurns => row < Self::LONG_IN_TURNS && operands + row <= Self::MOST_IN_TURNS,
-            Order::Leading => row < Self::LONG_LEADING,
+            Order::Straight => row < LONG,
+            Order::InTurns => row < LONG_IN_TURNS && operands + row <= MOST_IN_TURNS,
+            Order::Leading => row < LONG_LEADING,
         };
-        let bytes = match order {
-            _ if first_level => Self::NEAR,
-            Order::InTurns => Self::FAR.max(row),
-            _ => Self::FAR,
-        };
-        let paced = is_paced::<X, Y>() && order != Order::Straight && !first_level;
-        Self { first_level, paced, ..Self::by::<X>(bytes, &job.x, job.channels) }
+        if first_level {
+            return Self { first: distance(NEAR), looks_up: true, ..Self::NONE };
+        }
+        let far = if order == Order::InTurns { FAR.max(row) } else { FAR };
+        let paced = is_paced::<X, Y>() && order != Order::Straight;
+        Self { second: distance(far), paced, looks_up: true, ..Self::NONE }
     }
 
     /// For rows of `channels` channels that are read straight on.
     pub(super) fn straight<X>(places: &Places, channels: usize) -> Self {
-        Self::by::<X>(Self::FAR, places, channels)
+        let distance = |bytes| distance::<X>(bytes, places, channels);
+        let first = if is_intel() { distance(INTEL_NEAR) } else { 0 };
+        Self { first, second: distance(FAR), paced: false, looks_up: looks_up() }
     }
 
-    /// For what is fetched into the second level `bytes` bytes before it is read, or that many rows or
-    /// groups of them, if there are gaps between those.
-    fn by<X>(bytes: usize, places: &Places, channels: usize) -> Self {
-        let (stride, run) = places.runs(channels);
-        let run_bytes = run * size_of::<X>();
-        let elements = if stride == run || run_bytes > 2 * bytes {
-            bytes / size_of::<X>()
-        } else {
-            (bytes / run_bytes).max(1) * stride
-        };
-        Self { elements, first_level: false, paced: false }
+    /// For a copy of f32.
+    pub(super) fn for_copy() -> Self {
+        if is_intel() {
+            let elements = |bytes| bytes / size_of::<f32>();
+            return Self { first: elements(INTEL_NEAR), second: elements(FAR), ..Self::NONE };
+        }
+        Self { paced: true, looks_up: true, ..Self::NONE }
     }
 
     /// Fetches for as many elements as are written at once, of what is read from `x` on.
     #[inline(always)]
     pub(super) fn fetch<S: Simd, X>(self, s: S, x: *const X) {
-        let fetched = x.wrapping_add(self.elements).cast::<u8>();
-        for line in 0..(UNROLL * S::LANES * size_of::<X>()).div_ceil(LINE) {
-            s.prefetch(fetched.wrapping_add(line * LINE), self.first_level);
+        if self.second > 0 {
+            fetch_block(s, x.wrapping_add(self.second), false);
+        }
+        if self.first > 0 {
+            fetch_block(s, x.wrapping_add(self.first), true);
         }
     }
 
@@ -139,5 +164,25 @@ impl Ahead {
         if self.paced {
             pause();
         }
+    }
+}
+
+/// Elements of type `X` from what is read to what is `bytes` bytes ahead, or that many rows or groups of them, if
+/// there are gaps between those.
+fn distance<X>(bytes: usize, places: &Places, channels: usize) -> usize {
+    let (stride, run) = places.runs(channels);
+    let run_bytes = run * size_of::<X>();
+    if stride == run || run_bytes > 2 * bytes {
+        bytes / size_of::<X>()
+    } else {
+        (bytes / run_bytes).max(1) * stride
+    }
+}
+
+/// Fetches as many elements as are written at once, from `x` on.
+#[inline(always)]
+fn fetch_block<S: Simd, X>(s: S, x: *const X, first_level: bool) {
+    for line in 0..(UNROLL * S::LANES * size_of::<X>()).div_ceil(LINE) {
+        s.prefetch(x.cast::<u8>().wrapping_add(line * LINE), first_level);
     }
 }

@@ -39,7 +39,7 @@ impl CacheSizes {
 ///
 /// ```
 /// let sizes = dynorm::cpu::cache_sizes();
-/// println!("outputs above {} bytes are streamed", sizes.last_level());
+/// println!("the last level has {} bytes", sizes.last_level());
 /// ```
 pub fn cache_sizes() -> CacheSizes {
     static SIZES: OnceLock<CacheSizes> = OnceLock::new();

@@ -1,9 +1,9 @@
 //! The yardstick: a copy with the loads and stores that the kernels use.
 
-use super::ahead::{look_up, page};
+use super::ahead::{Ahead, look_up, page};
 use super::dispatch::enter;
 use super::isa::Isa;
-use super::simd::{Kernel, Simd, pause};
+use super::simd::{Kernel, Simd};
 use crate::Error;
 
 /// Copies `source` to `destination` with the vectors of [`Isa::current`]; past the caches if
@@ -45,14 +45,14 @@ impl Kernel for Copy<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { source, destination, stream } = self;
-        let block = 4 * S::LANES;
+        let (block, ahead) = (4 * S::LANES, Ahead::for_copy());
         let head = if stream { destination.as_ptr().align_offset(64).min(source.len()) } else { 0 };
         let blocks = (source.len() - head) / block;
         let tail = head + blocks * block;
         destination[..head].copy_from_slice(&source[..head]);
         for i in (head..tail).step_by(block) {
             let (from, to) = (source[i..].as_ptr(), destination[i..].as_mut_ptr());
-            if stream && (i - head).is_multiple_of(page::<f32>()) {
+            if stream && ahead.looks_up && (i - head).is_multiple_of(page::<f32>()) {
                 look_up(s, Some(from), Some(to));
             }
             // SAFETY: a block follows `i` in both, and `to` is aligned if streamed.
@@ -61,7 +61,8 @@ impl Kernel for Copy<'_> {
                 let [c, d] = s.load_f32_x2(from.add(block / 2));
                 if stream {
                     s.store_f32_x4::<true>(to, [a, b, c, d]);
-                    pause();
+                    ahead.fetch(s, from);
+                    ahead.pace();
                 } else {
                     s.store_f32_x4::<false>(to, [a, b, c, d]);
                 }

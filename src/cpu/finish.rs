@@ -1,6 +1,6 @@
 //! What happens to f32 results on their way from the scratch piece to the output.
 
-use super::ahead::{look_up, page};
+use super::ahead::{look_up, looks_up, page};
 use super::cache::LINE;
 use super::math::{short_silu, silu};
 use super::simd::{
@@ -134,7 +134,7 @@ impl<Y: Output> Kernel for Store<Y> {
         let stream = stream && y.addr().is_multiple_of(LINE);
         // A product with 1 changes nothing.
         let factor = s.splat(factor.unwrap_or(1.0));
-        if stream {
+        if stream && looks_up() {
             for page in (0..channels).step_by(page::<Y>()) {
                 look_up::<S, f32, Y>(s, None, Some(y.wrapping_add(page)));
             }

@@ -22,6 +22,7 @@ mod math;
 mod operands;
 mod piece;
 mod pipeline;
+mod processor;
 mod residual;
 mod results;
 mod rms_norm;
@@ -42,6 +43,6 @@ pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;
-#[cfg(feature = "rayon")]
-pub(crate) use threads::run_parallel;
 pub(crate) use threads::{is_large, run_part, run_serial, stream_pays};
+#[cfg(feature = "rayon")]
+pub(crate) use threads::{run_parallel, useful_threads};

@@ -152,7 +152,9 @@ impl<A, const MEMORY: bool> Work<'_, A, MEMORY> {
     /// [Looks up](look_up) pages ahead of `x` and `y`, if they come from memory or go there.
     #[inline(always)]
     pub(super) fn look_up<S: Simd, X, Y>(&self, s: S, x: *const X, y: *mut Y) {
-        look_up(s, self.fetches().then_some(x), self.streams().then_some(y));
+        if self.ahead.looks_up {
+            look_up(s, self.fetches().then_some(x), self.streams().then_some(y));
+        }
     }
 }
 

@@ -201,7 +201,7 @@ impl<T: Storage> Meanwhile for Sums<T> {
             return;
         }
         let (x, residual) = (self.x.wrapping_add(self.made), self.residual.wrapping_add(self.made));
-        if self.made.is_multiple_of(page::<T>()) {
+        if self.ahead.looks_up && self.made.is_multiple_of(page::<T>()) {
             look_up::<S, T, T>(s, Some(x), None);
             look_up::<S, T, T>(s, Some(residual), None);
         }

@@ -8,9 +8,9 @@ use crate::{ElementType, Error, RowStatistics};
 use core::ptr::NonNull;
 
 impl Forward<'_> {
-    /// Checks everything, and has `run` do the work.
+    /// Checks everything, and has `run` do the work on `threads` threads, or one of them its part.
     #[inline]
-    pub(super) fn with_job(&self, run: impl FnOnce(&Job)) -> Result<(), Error> {
+    pub(super) fn with_job(&self, threads: usize, run: impl FnOnce(&Job)) -> Result<(), Error> {
         self.norm.check()?;
         require("weight_offset", self.weight_offset, self.weight_offset.is_finite(), "finite")?;
         let (x, y) = (self.x.layout, self.y.layout);
@@ -53,7 +53,7 @@ impl Forward<'_> {
             fused: fused.as_ref(),
             first: (0, 0),
         };
-        job.fetch = cpu::is_large(&job, y_size);
+        job.fetch = cpu::is_large(&job, y_size, threads);
         job.stream = self.x.data != self.y.data
             && self
                 .stream
