@@ -1,6 +1,6 @@
 //! From which size of output on it pays to write past the caches: time with plain stores over
 //! time with streamed ones, for calls that repeat over the same input and output.
-//! `Forward::stream` decides by the size of the last-level cache; this is where it comes from.
+//! `Forward::stream` tells by what calls decide that; this is where it comes from.
 //!
 //!     cargo bench --bench stream
 
@@ -29,7 +29,7 @@ fn table(offset: usize, test: bool) {
         print!("{:>12}", norm.name());
     }
     println!();
-    for mebibytes in if test { vec![1] } else { vec![4, 16, 32, 48, 64, 128] } {
+    for mebibytes in if test { vec![1] } else { vec![4, 8, 16, 32, 48, 64, 128] } {
         let rows = (mebibytes << 20) / 4 / CHANNELS;
         let x: Vec<f32> = (0..rows * CHANNELS).map(|i| (i % 1009) as f32 * 0.01 - 5.0).collect();
         let mut y = vec![0.0; x.len() + 32];

@@ -10,25 +10,26 @@ use super::seam::shares_blocks;
 use super::split::for_part;
 use crate::Norm;
 
-/// Whether `job`, with an output of elements of `size` bytes, is more than the caches keep until it is used
-/// again: then its input is better fetched ahead. That is half of the last level, which others use, too; on
-/// processors of Intel, where that is the one of all cores, not more than [`INTEL_KEPT`] for each of the threads.
+/// Whether `job`, with an output of elements of `size` bytes and worked on by so many threads, is more than the
+/// caches keep until it is used again: then its input is better fetched ahead.
 pub(crate) fn is_large(job: &Job, size: usize, threads: usize) -> bool {
     let output = if job.x.data == job.y.data { 0 } else { size };
     let bytes = job.rows * job.channels * (job.x_element.size() + output);
     let last_level = cache_sizes().last_level();
-    let kept = if is_intel() {
-        (last_level / 2).min(INTEL_KEPT.saturating_mul(threads))
-    } else {
-        last_level / 2
-    };
-    last_level > 0 && bytes > kept
+    last_level > 0 && bytes > kept(last_level, is_intel(), threads)
 }
 
-/// What one thread can expect of a last level that is shared by many. `cargo bench --bench stream` on an Emerald
-/// Rapids with 260 MiB, rows of 768 channels in f32, plain time over streamed time for an output of 4, 16, 32 MiB and
-/// as much input: 1.1, 1.7, 2.0 (RMSNorm), 1.0, 1.3, 1.2 (DyT).
-const INTEL_KEPT: usize = 24 << 20;
+/// Bytes that a last level of so many keeps for so many threads: half of it, since others use it, too. Of Intel's, which
+/// is the one of all cores, that is not more than [`INTEL_KEPT`] for each thread.
+fn kept(last_level: usize, intel: bool, threads: usize) -> usize {
+    let most = if intel { INTEL_KEPT.saturating_mul(threads) } else { usize::MAX };
+    most.min(last_level / 2)
+}
+
+/// `cargo bench --bench stream` on an Emerald Rapids with 260 MiB of last level, rows of 768 channels in f32, plain time
+/// over streamed time for an output of 4, 8, 16 and 32 MiB of as much input: 1.3, 1.5, 1.8, 2.5 (RMSNorm), 1.1, 1.2, 1.2,
+/// 1.7 (DyT). It is less for whoever reads the output next, who finds it in the last level or does not.
+const INTEL_KEPT: usize = 12 << 20;
 
 /// Whether the output of a [large](is_large) `job`, elements of `size` bytes, is better written past the
 /// caches: if its rows begin at cache lines, share blocks or are long. The lines at either end of a row
@@ -127,5 +128,21 @@ unsafe impl Sync for Shared<'_> {}
 impl<'a> Shared<'a> {
     fn job(&self) -> &Job<'a> {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_last_level_is_kept_and_less_where_all_cores_share_it() {
+        let mib = |n: usize| n << 20;
+        assert_eq!(kept(mib(32), false, 1), mib(16));
+        assert_eq!(kept(mib(260), false, 1), mib(130));
+        assert_eq!(kept(mib(20), true, 1), mib(10));
+        assert_eq!(kept(mib(260), true, 1), mib(12));
+        assert_eq!(kept(mib(260), true, 2), mib(24));
+        assert_eq!(kept(mib(260), true, usize::MAX), mib(130));
     }
 }
