@@ -87,11 +87,11 @@ const LONG_IN_TURNS: usize = 4 << 10;
 /// The same of a row that takes turns and the operands together, which the first level has to hold.
 const MOST_IN_TURNS: usize = 12 << 10;
 
-/// How far ahead what is in the second level by then is fetched from there into the first, on processors of Intel. If
-/// rows take turns, it is a row ahead, up to rows of so many bytes; longer ones are read there once more.
+/// How far ahead what is in the second level by then is fetched from there into the first, on processors of Intel.
 const INTEL_NEAR: usize = 1 << 10;
+/// Bytes of a row up to which, if rows take turns, the next one is fetched there while one is written; and how far beyond
+/// that it is fetched into the second level then. With elements of two bytes it is slower, and more so into one.
 const INTEL_MOST_NEAR: usize = 16 << 10;
-/// How far beyond the next row it is fetched into the second, where rows take turns.
 const INTEL_BEYOND: usize = 4 << 10;
 
 impl Ahead {
@@ -107,14 +107,15 @@ impl Ahead {
         let row = job.channels * size_of::<X>();
         let distance = |bytes| distance::<X>(bytes, &job.x, job.channels);
         if is_intel() {
+            let wide = size_of::<X>() == 4 && size_of::<Y>() == 4;
             let (near, far) = match order {
-                Order::Straight | Order::Leading => (INTEL_NEAR, FAR),
-                Order::InTurns => {
-                    let near = if row <= INTEL_MOST_NEAR { row } else { INTEL_NEAR };
-                    (near, FAR.max(row + INTEL_BEYOND))
+                Order::Straight | Order::Leading => (Some(INTEL_NEAR), FAR),
+                Order::InTurns if wide && row <= INTEL_MOST_NEAR => {
+                    (Some(row), FAR.max(row + INTEL_BEYOND))
                 }
+                Order::InTurns => (None, FAR.max(row)),
             };
-            return Self { first: distance(near), second: distance(far), ..Self::NONE };
+            return Self { first: near.map_or(0, distance), second: distance(far), ..Self::NONE };
         }
         let operand = |o: Operand| o.element.size() * job.channels;
         let operands = job.weight.map_or(0, operand) + job.bias.map_or(0, operand);
