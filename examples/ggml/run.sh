@@ -32,9 +32,13 @@ if ! command -v cmake >/dev/null; then
   PATH=$work/python/bin:$PATH
 fi
 
-cargo rustc --release --locked -p dynorm --lib --features capi --crate-type staticlib
+# One that is installed already saves building it.
+library=${DYNORM_STATIC_LIBRARY:-$PWD/target/release/libdynorm.a}
+if [ -z "${DYNORM_STATIC_LIBRARY:-}" ]; then
+  cargo rustc --release --locked -p dynorm --lib --features capi --crate-type staticlib
+fi
 cmake -S examples/ggml -B "$work/build" -DCMAKE_BUILD_TYPE=Release \
-  -DGGML_SOURCE="$ggml" -DDYNORM_LIBRARY="$PWD/target/release/libdynorm.a"
+  -DGGML_SOURCE="$ggml" -DDYNORM_LIBRARY="$library"
 cmake --build "$work/build" --target minimal norms --parallel "$(nproc)"
 "$work/build/minimal"
 "$work/build/norms"
