@@ -68,10 +68,10 @@ pub(super) struct Ahead {
     pub(super) looks_up: bool,
 }
 
-/// Whether rows that are read before they are written may be better [paced](Ahead::pace): so few
-/// instructions are done for elements of four bytes that between rows that are only read, what is fetched
-/// and streamed would come in bursts, which memory does not follow.
-pub(super) const fn is_paced<X, Y>() -> bool {
+/// Whether all elements have four bytes. So few instructions are done for as many bytes then that rows which are read
+/// before they are written may be better [paced](Ahead::pace): between rows that are only read, what is fetched and
+/// streamed would come in bursts, which memory does not follow.
+pub(super) const fn of_four_bytes<X, Y>() -> bool {
     size_of::<X>() == 4 && size_of::<Y>() == 4
 }
 
@@ -107,10 +107,9 @@ impl Ahead {
         let row = job.channels * size_of::<X>();
         let distance = |bytes| distance::<X>(bytes, &job.x, job.channels);
         if is_intel() {
-            let wide = size_of::<X>() == 4 && size_of::<Y>() == 4;
             let (near, far) = match order {
                 Order::Straight | Order::Leading => (Some(INTEL_NEAR), FAR),
-                Order::InTurns if wide && row <= INTEL_MOST_NEAR => {
+                Order::InTurns if of_four_bytes::<X, Y>() && row <= INTEL_MOST_NEAR => {
                     (Some(row), FAR.max(row + INTEL_BEYOND))
                 }
                 Order::InTurns => (None, FAR.max(row)),
@@ -128,7 +127,7 @@ impl Ahead {
             return Self { first: distance(NEAR), looks_up: true, ..Self::NONE };
         }
         let far = if order == Order::InTurns { FAR.max(row) } else { FAR };
-        let paced = is_paced::<X, Y>() && order != Order::Straight;
+        let paced = of_four_bytes::<X, Y>() && order != Order::Straight;
         Self { second: distance(far), paced, looks_up: true, ..Self::NONE }
     }
 

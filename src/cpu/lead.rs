@@ -2,7 +2,7 @@
 //! at any time; and rows of which the begin is read before others are written.
 
 use super::affine::Affine;
-use super::ahead::is_paced;
+use super::ahead::of_four_bytes;
 use super::function::{Begun, Function, Pointwise, Reading};
 use super::job::Job;
 use super::pipeline::{UNROLL, Work, is_usual, write_row, write_whole_block};
@@ -185,7 +185,7 @@ where
             unsafe { reading.add(s, ahead.add(read), part) };
             if work.fetches() {
                 work.ahead.fetch(s, ahead.wrapping_add(i));
-                if const { is_paced::<X, Y>() } {
+                if const { of_four_bytes::<X, Y>() } {
                     work.ahead.pace();
                 }
             }

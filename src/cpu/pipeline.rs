@@ -2,7 +2,7 @@
 
 use super::access::{Access, First, Whole};
 use super::affine::Affine;
-use super::ahead::{Ahead, Order, is_paced, look_up, page};
+use super::ahead::{Ahead, Order, look_up, of_four_bytes, page};
 use super::function::{Begun, Function, Pointwise};
 use super::job::Job;
 use super::lead::{LEAD, begins_next, can_lead, lead_pays, read_first, run_leading};
@@ -275,7 +275,7 @@ where
             while i < until {
                 if work.fetches() {
                     work.ahead.fetch(s, x.wrapping_add(i));
-                    if const { R::OF_ROW && is_paced::<X, Y>() } {
+                    if const { R::OF_ROW && of_four_bytes::<X, Y>() } {
                         work.ahead.pace();
                     }
                 }
