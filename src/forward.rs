@@ -336,7 +336,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Writes the output past the caches, or not, instead of deciding by its size and the input's: if they are more
-    /// than half of the last-level cache or, if that is less, on processors of Intel, than 12 MiB for each thread. Streamed
+    /// than half of the last-level cache or, if that is less, than 12 MiB for each thread on processors of Intel. Streamed
     /// stores are faster for an output that leaves the caches anyhow, and much slower for one
     /// that would stay, or whose rows are short and have gaps between them, in it or in the input, and
     /// do not begin at cache lines (64 bytes). Say `false` if a large output is read again at once. Has no effect in

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 /// Whether the processor is one of Intel's. There (measured on Golden Cove, in an Emerald Rapids), and not on AMD's
 /// (Zen 4):
 ///
-/// * What waits for memory, be it read or streamed, holds one of 16 buffers between the first level of the caches and the
-///   second. What is fetched into the second holds one of three times as many instead; so it is fetched there
-///   first, and from there into the first. To look up pages beforehand, or to pause, makes nothing faster.
+/// * What waits for memory, be it read or streamed, holds one of the 16 fill buffers of the first level of the caches.
+///   What is fetched into the second holds none for long; so it is fetched there first, and from there into the first.
+///   To look up pages beforehand, or to pause, makes nothing faster.
 /// * The last level is the one of all cores, and not of eight.
 pub(crate) fn is_intel() -> bool {
     static INTEL: OnceLock<bool> = OnceLock::new();

@@ -79,8 +79,8 @@ pub enum dynorm_isa {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum dynorm_flag {
     /// CPU: write the output past the caches, whatever its size. Without this flag and the next,
-    /// outputs are that with the input are more than half of the last-level cache or, if that is less, on
-    /// processors of Intel, than 12 MiB for each thread. It has no effect in place.
+    /// outputs are that with the input are more than half of the last-level cache or, if that is less, than
+    /// 12 MiB for each thread on processors of Intel. It has no effect in place.
     DYNORM_FLAG_STREAM = 1,
     /// CPU: never write the output past the caches: for a large output that is read again at once.
     DYNORM_FLAG_NO_STREAM = 2,
