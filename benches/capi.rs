@@ -1,6 +1,6 @@
 //! What a call through the C interface costs beyond the same call from Rust.
 //!
-//!     cargo bench --features capi --bench capi
+//!     cargo bench --bench capi
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dynorm::ffi::{

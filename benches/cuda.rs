@@ -1,7 +1,7 @@
 //! The CUDA kernels on a real device: time per call, beside a copy of the same bytes and an empty
 //! kernel in the same run. Writes one JSON line per measurement to standard output.
 //!
-//!     cargo bench --features cuda --bench cuda [-- --quick | --loading] > ours.jsonl
+//!     cargo bench --bench cuda [-- --quick | --loading] > ours.jsonl
 //!
 //! Large tensors are 256 MiB each, small ones rotate over more than four times the L2 cache, so
 //! that every call finds its data in memory. Calls are replayed from a graph and timed with

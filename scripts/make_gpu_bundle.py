@@ -29,7 +29,7 @@ def run(*command):
 
 def executable(name, *command):
     """Builds a program; gives its path."""
-    built = run("cargo", *command, name, "-p", "dynorm", "--features", "cuda,capi", "--message-format=json")
+    built = run("cargo", *command, name, "--locked", "--message-format=json")
     for line in built.splitlines():
         message = json.loads(line)
         if message.get("executable") and message["target"]["name"] == name:
@@ -37,21 +37,29 @@ def executable(name, *command):
     sys.exit(f"cargo built no {name}")
 
 
+def library():
+    """Builds the shared library; gives its path."""
+    # Elsewhere: it would take the place of the library that the programs are linked with.
+    target = ROOT / "target" / "gpu-library"
+    run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--locked", "--features", "capi,cuda",
+        "--crate-type", "cdylib,staticlib", "--target-dir", target)  # fmt: skip
+    return target / "release" / "libdynorm.so"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", action="append", default=[], help="another wheel, without what it needs")
     parser.add_argument("--no-packages", action="store_true", help="no peers: only what is built here")
+    parser.add_argument("--profile", default="release", help="of the programs: `test` takes what the tests have built")
+    parser.add_argument("--library", type=pathlib.Path, help="a libdynorm.so with CUDA that is there")
     arguments = parser.parse_args()
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir(parents=True)
+    profile = ("--profile", arguments.profile)
     shutil.copy(executable("cuda_device", "test", "--no-run", "--test"), BUNDLE / "cuda_device")
-    shutil.copy(executable("cuda", "bench", "--profile", "release", "--no-run", "--bench"), BUNDLE / "cuda_bench")
-    shutil.copy(executable("cuda", "build", "--release", "--example"), BUNDLE / "cuda_matvec")
-    # Elsewhere: it would take the place of the library that the programs above are linked with.
-    target = ROOT / "target" / "gpu-library"
-    run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--features", "capi,cuda", "--crate-type", "cdylib,staticlib",
-        "--target-dir", target)  # fmt: skip
-    shutil.copy(target / "release" / "libdynorm.so", BUNDLE)
+    shutil.copy(executable("cuda", "bench", *profile, "--no-run", "--bench"), BUNDLE / "cuda_bench")
+    shutil.copy(executable("cuda", "build", *profile, "--example"), BUNDLE / "cuda_matvec")
+    shutil.copy(arguments.library or library(), BUNDLE)
     source = ROOT / "scripts" / "gpu" / "c_call.c"
     run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", source, "-o", BUNDLE / "c_call",
         "-L", BUNDLE, "-ldynorm", "-ldl")  # fmt: skip

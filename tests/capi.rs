@@ -1,6 +1,6 @@
 //! The C interface as C and C++ see it: programs of `tests/c`, compiled against the shared and the
 //! static library, plain, with sanitizers and under valgrind.
-//! `cargo test --features capi --test capi` builds all that it needs; it takes gcc and g++.
+//! It takes gcc and g++.
 
 #![cfg(target_os = "linux")]
 
@@ -8,6 +8,8 @@
 mod build;
 #[path = "capi/layout.rs"]
 mod layout;
+#[path = "common/library.rs"]
+mod library;
 
 use build::{Check, Linking, compile, header, library, program, symbols};
 use dynorm::ffi::{

@@ -2,6 +2,9 @@
 //! left as a call, which would be correct and many times slower.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "common/library.rs"]
+mod library;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -34,23 +37,9 @@ fn rustc() -> Command {
     command
 }
 
-/// Where [`library`] builds.
-fn target() -> PathBuf {
-    scratch("codegen")
-}
-
-/// The library in release mode as assembly, in several units: a build of one would take twice as long.
-fn library() -> String {
-    let target = target();
-    succeed(
-        Command::new(env!("CARGO"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["rustc", "-p", "dynorm", "--lib", "--release", "--crate-type", "rlib"])
-            .arg("--target-dir")
-            .arg(&target)
-            .args(["--", "-C", "codegen-units=8", "--emit", "asm"]),
-    );
-    let mut units: Vec<(SystemTime, String, PathBuf)> = fs::read_dir(target.join("release/deps"))
+/// The library as assembly.
+fn assembly_of_library() -> String {
+    let mut units: Vec<(SystemTime, String, PathBuf)> = fs::read_dir(library::build().join("deps"))
         .unwrap()
         .map(|entry| entry.unwrap())
         .filter_map(|entry| {
@@ -75,7 +64,7 @@ fn has(assembly: &str, mnemonic: &str, operand: &str) -> bool {
 
 #[test]
 fn no_intrinsic_is_left_as_a_call() {
-    let assembly = library();
+    let assembly = assembly_of_library();
     let left = intrinsics_left(&assembly);
     assert!(left.is_empty(), "{} mentions of intrinsics, first: {:?}", left.len(), left.first());
 
@@ -96,8 +85,7 @@ fn no_intrinsic_is_left_as_a_call() {
 
 /// A crate that uses the library, in release mode as assembly.
 fn other_crate(name: &str, crate_type: &str, source: &Path) -> String {
-    library();
-    let release = target().join("release");
+    let release = library::build();
     let assembly = scratch(name);
     succeed(
         rustc()

@@ -3,7 +3,7 @@
 //! kernel before it: `y = W (weight * norm(x))` in either form, in bf16, each in a captured graph.
 //! Sees that the results are right, and writes one JSON line per measurement.
 //!
-//!     cargo run --release --features cuda --example cuda
+//!     cargo run --release --example cuda
 
 mod forms;
 #[path = "../../tests/cuda_common/gpu.rs"]

@@ -22,7 +22,7 @@ use half::{bf16, f16};
 /// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER; _VALUE also for RMSNorm and
 /// LayerNorm, which have no such bound, and for a z. On error `bound` is left as it was. Any thread may
 /// call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_output_bound(
     args: *const dynorm_forward_args,
     bound: *mut f32,

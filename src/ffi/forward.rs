@@ -18,7 +18,7 @@ use core::slice;
 ///
 /// What it cannot see: that the tensors are as large as their shapes say, and that no other thread
 /// writes them or reads what is written meanwhile.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dynorm_status {
     guard(|| {
         let mut room = MaybeUninit::uninit();
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dyn
 ///
 /// DYNORM_ERROR_UNSUPPORTED if the library was built without the feature rayon. A process that has
 /// made the pool must not use this function in a child that it has forked.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_forward_parallel(
     args: *const dynorm_forward_args,
 ) -> dynorm_status {
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
 ///
 /// Errors as `dynorm_forward`; DYNORM_ERROR_PART unless `index < count`. Every part checks the
 /// args by itself, so all of them return the same error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_forward_part(
     args: *const dynorm_forward_args,
     index: usize,

@@ -13,7 +13,7 @@ use core::mem::MaybeUninit;
 ///
 /// DYNORM_ERROR_NULL; DYNORM_ERROR_ISA if DYNORM_ISA in the environment names none, or one that
 /// the processor lacks, and `isa` is left as it was. Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_isa_current(isa: *mut MaybeUninit<dynorm_isa>) -> dynorm_status {
     guard(|| {
         if isa.is_null() {
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn dynorm_isa_current(isa: *mut MaybeUninit<dynorm_isa>) -
 ///
 /// DYNORM_ERROR_VALUE if `isa` is no instruction set; DYNORM_ERROR_ISA if the processor lacks it.
 /// Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_isa_set_current(isa: MaybeUninit<dynorm_isa>) -> dynorm_status {
     guard(|| match known("isa", isa)?.choice() {
         Some(isa) => Ok(isa.set_current()?),
@@ -41,14 +41,14 @@ pub extern "C" fn dynorm_isa_set_current(isa: MaybeUninit<dynorm_isa>) -> dynorm
 
 /// Whether this processor, and its operating system, have `isa`; false for numbers that are no
 /// instruction set. Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_isa_is_available(isa: MaybeUninit<dynorm_isa>) -> bool {
     known("isa", isa).is_ok_and(|isa| isa.choice().is_some_and(Isa::is_available))
 }
 
 /// The name of `isa` as DYNORM_ISA in the environment has it; NULL for numbers that are no
 /// instruction set. The text is static. Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_isa_name(isa: MaybeUninit<dynorm_isa>) -> *const c_char {
     let name = known("isa", isa).ok().and_then(dynorm_isa::choice).map(|isa| match isa {
         Isa::Portable => c"portable",

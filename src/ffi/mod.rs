@@ -5,6 +5,9 @@
 //!
 //! No logic: a call's struct is read, its values and addresses are checked, and the crate's own
 //! interface does the rest. No panic passes.
+//!
+//! The unit tests export nothing: they call these functions by their paths, and what is exported takes
+//! everything behind it along, which would be every kernel once more.
 #![allow(non_camel_case_types, reason = "items have their names in C")]
 
 mod args;

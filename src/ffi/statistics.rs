@@ -63,7 +63,7 @@ impl From<RowStatistics> for dynorm_row_statistics {
 /// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _SHAPE, _PARAMETER, _ISA; _OVERLAP if `statistics`
 /// shares memory with x; _VALUE also for the element-wise functions, which need none, and for a
 /// residual. On error `statistics` is left as it was. Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_row_statistics_compute(
     args: *const dynorm_forward_args,
     statistics: *mut dynorm_row_statistics,
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn dynorm_row_statistics_compute(
 
 /// Those of the elements of both, in double precision and rounded once. The order of merging may
 /// change the last bit. Never fails; any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_row_statistics_merge(
     a: dynorm_row_statistics,
     b: dynorm_row_statistics,

@@ -96,7 +96,7 @@ impl dynorm_status {
 
 /// A status in a few words. The text is static; an unknown number gets one, too. Any thread may
 /// call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_status_string(status: MaybeUninit<dynorm_status>) -> *const c_char {
     known("status", status).map_or(c"an unknown status", dynorm_status::text).as_ptr()
 }
@@ -112,7 +112,7 @@ thread_local! {
 /// What was wrong with the last call on the calling thread that returned an error: what was given
 /// and what was wanted, in UTF-8; empty if there was none. The text belongs to the library and is
 /// overwritten by the next error on the same thread; another thread must not read it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn dynorm_last_error() -> *const c_char {
     LAST.with(Cell::as_ptr).cast()
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Uses an installation as a program's build would: tests/c/installed.sh PREFIX
-# It takes a C compiler, pkg-config and CMake.
+# It takes a C compiler, pkg-config and CMake. DYNORM_HAS_CUDA=1 says that the library has CUDA.
 set -euo pipefail
 prefix=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,6 +29,9 @@ runs env LD_LIBRARY_PATH="$libraries" "$work/shared"
 cc "$here/minimal.c" -o "$work/static" $(pkg-config --cflags dynorm) \
   "$libraries/libdynorm.a" $(pkg-config --libs-only-l --static dynorm | sed 's/-ldynorm//')
 runs "$work/static"
+# shellcheck disable=SC2046
+cc "$here/cuda.c" -D"DYNORM_HAS_CUDA=${DYNORM_HAS_CUDA:-0}" -o "$work/cuda" $(pkg-config --cflags --libs dynorm)
+LD_LIBRARY_PATH="$libraries" "$work/cuda"
 say "pkg-config: dynorm $version, shared and static"
 
 # The shared library's name says how far it may be replaced: by the minor version before 1.0.

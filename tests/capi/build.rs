@@ -8,6 +8,8 @@ use std::{env, fs};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
+const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
 /// How a program finds the library.
 #[derive(Clone, Copy, Debug)]
 pub enum Linking {
@@ -46,24 +48,9 @@ pub fn header() -> String {
     fs::read_to_string(in_repository("include/dynorm.h")).unwrap()
 }
 
-/// A library, built once with the features of this test, where `cargo build --release` has its
-/// results.
+/// A file of the library.
 pub fn library(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let features = if cfg!(feature = "cuda") { "capi,cuda" } else { "capi" };
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        succeed(
-            Command::new(env!("CARGO"))
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .args(["rustc", "-p", "dynorm", "--lib", "--release", "--locked"])
-                .args(["--features", features, "--crate-type", "cdylib,staticlib"])
-                .arg("--target-dir")
-                .arg(target),
-        );
-        target.join("release")
-    });
-    folder.join(name)
+    crate::library::build().join(name)
 }
 
 /// The compiler of a source file, for its language's usual standard.
@@ -86,7 +73,7 @@ pub fn compile(source: &str, standard: &str, options: &[&str]) {
 
 /// Compiles a file of `tests/c`, links it and runs it to success.
 pub fn program(source: &str, linking: Linking, check: Check, isa: Option<&str>) {
-    if check == Check::Valgrind && !valgrind_is_there() {
+    if !is_there(check) {
         return;
     }
     let (stem, extension) = source.split_once('.').unwrap();
@@ -115,9 +102,9 @@ pub fn program(source: &str, linking: Linking, check: Check, isa: Option<&str>) 
 pub fn build(source: &Path, standard: &str, linking: Linking, check: Check, executable: &Path) {
     let mut command = compiler(standard);
     command.args(["-g", "-O1", "-D_POSIX_C_SOURCE=200809L"]);
-    command.arg(format!("-DDYNORM_HAS_CUDA={}", u8::from(cfg!(feature = "cuda"))));
+    command.arg("-DDYNORM_HAS_CUDA=1");
     if check == Check::Sanitizers {
-        command.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
+        command.args(SANITIZERS);
     }
     command.arg(source).arg("-o").arg(executable);
     match linking {
@@ -136,15 +123,34 @@ pub fn build(source: &Path, standard: &str, linking: Linking, check: Check, exec
     }
 }
 
-/// Absent valgrind is an error where the environment says that it must be there.
-fn valgrind_is_there() -> bool {
-    let there = Command::new("valgrind").arg("--version").output().is_ok();
-    let wanted = env::var_os("DYNORM_REQUIRE_VALGRIND").is_some();
-    assert!(there || !wanted, "valgrind is not installed");
-    if !there {
-        eprintln!("valgrind is not installed: nothing was run under it");
-    }
-    there
+/// Whether this machine has a check. Its absence is an error where the environment says that it must be there.
+fn is_there(check: Check) -> bool {
+    static THERE: [OnceLock<bool>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (there, find): (_, fn() -> bool) = match check {
+        Check::None => return true,
+        Check::Sanitizers => (&THERE[0], sanitizers_are_there),
+        Check::Valgrind => {
+            (&THERE[1], || Command::new("valgrind").arg("--version").output().is_ok())
+        }
+    };
+    *there.get_or_init(|| {
+        let there = find();
+        let wanted = env::var_os("DYNORM_REQUIRE_CHECKS").is_some();
+        assert!(there || !wanted, "not installed: {check:?}");
+        if !there {
+            eprintln!("not installed, so nothing was run with it: {check:?}");
+        }
+        there
+    })
+}
+
+/// Whether a program with them can be linked: some distributions have their libraries apart.
+fn sanitizers_are_there() -> bool {
+    let (source, executable) = (scratch("empty.c"), scratch("empty"));
+    fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let mut gcc = Command::new("gcc");
+    gcc.args(SANITIZERS).arg(source).arg("-o").arg(executable);
+    gcc.output().unwrap_or_else(|e| panic!("{gcc:?}: {e}")).status.success()
 }
 
 /// The names of the symbols of a library or program, as `nm` lists them.

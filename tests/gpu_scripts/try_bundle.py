@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Tries all that scripts/make_gpu_bundle.py makes, without a GPU: on the emulated driver that
-`cargo test --features cuda --test cuda_host` leaves behind, with a stand-in for PyTorch and the
-peers. The figures mean nothing; that there are any shows that the scripts run.
+"""Tries all that scripts/make_gpu_bundle.py makes, without a GPU: programs, library and the emulated
+driver are those that `cargo test` leaves behind, and there is a stand-in for PyTorch and the peers.
+The figures mean nothing; that there are any shows that the scripts run.
 
     python3 tests/gpu_scripts/try_bundle.py     # needs numpy and ml_dtypes
 """
@@ -14,6 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUNDLE = ROOT / "target" / "gpu-bundle"
+LIBRARY = ROOT / "target" / "tmp" / "library" / "release" / "libdynorm.so"
 RESULTS = ROOT / "target" / "gpu-bundle-tried"
 FUNCTIONS = {"rms_norm", "layer_norm", "dyt", "dyisru", "derf"}
 # What each peer has.
@@ -38,7 +39,8 @@ KINDS = {
 
 
 def main():
-    subprocess.run([sys.executable, ROOT / "scripts" / "make_gpu_bundle.py", "--no-packages"], check=True)
+    make = [ROOT / "scripts" / "make_gpu_bundle.py", "--no-packages", "--profile", "test", "--library", LIBRARY]
+    subprocess.run([sys.executable, *make], check=True)
     stand_in = pathlib.Path(__file__).resolve().parent / "stand_in"
     environment = {
         **os.environ,

@@ -29,7 +29,7 @@ pub struct dynorm_cuda(backend::Device);
 /// DYNORM_ERROR_NULL; DYNORM_ERROR_CUDA_MISSING without a driver that will do;
 /// DYNORM_ERROR_CUDA_DRIVER; DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On
 /// error `count` is left as it was. Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_device_count(count: *mut usize) -> dynorm_status {
     // SAFETY: the caller keeps what the header says.
     guard(|| unsafe { backend::device_count(count) })
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn dynorm_cuda_device_count(count: *mut usize) -> dynorm_s
 /// DYNORM_ERROR_CUDA_MISSING without a driver or device that will do; DYNORM_ERROR_CUDA_DRIVER;
 /// DYNORM_ERROR_UNSUPPORTED if the library was built without CUDA. On error `device` is left as it was.
 /// Any thread may call it.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_open_primary(
     ordinal: u32,
     functions: *const MaybeUninit<dynorm_function>,
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn dynorm_cuda_open_primary(
 /// the device.
 ///
 /// Further errors: DYNORM_ERROR_CUDA_CONTEXT if none is current.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_open_context(
     context: *mut c_void,
     functions: *const MaybeUninit<dynorm_function>,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn dynorm_cuda_open_context(
 /// Unloads the kernels and releases what `dynorm_cuda_open_primary` has retained. Kernels that
 /// still run are waited for; no call may be in progress on another thread. NULL is nothing to be
 /// done.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
     if !device.is_null() {
         // A status would tell the caller nothing that it could act on.
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn dynorm_cuda_close(device: *mut dynorm_cuda) {
 ///
 /// What it cannot see: what `dynorm_forward` cannot, until the stream has come past the call; and
 /// the values of scales that are given.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_forward(
     device: *const dynorm_cuda,
     args: *const dynorm_forward_args,
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn dynorm_cuda_forward(
 /// memory with x; _VALUE also for the element-wise functions, which need none, and for a residual;
 /// _UNSUPPORTED and those of CUDA as `dynorm_cuda_forward`. Nothing is launched then. Any number of
 /// threads may call it at once.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_row_statistics(
     device: *const dynorm_cuda,
     args: *const dynorm_forward_args,
