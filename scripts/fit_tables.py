@@ -197,7 +197,7 @@ def erf_pieces(step):
     return dict(unit=unit, step=step, limit=f32(end / unit), columns=columns, worst=worst)
 
 
-def rational(name, f, digits, above, below, limit):
+def rational(f, digits, above, below, limit):
     """P and Q in f(z) = z P(z^2) / Q(z^2) for |z| <= limit, of degrees `above` and `below`, Q monic, for
     results that will be rounded to `digits` digits.
 
@@ -206,8 +206,7 @@ def rational(name, f, digits, above, below, limit):
     """
     z = [mpf(v) for v in grid(0, limit, 300)[1:]]
     value = [f(v) for v in z]
-    # In ulps; below 1/2 in those of the end of an octave, since what is wrong near 0 is so in every one.
-    weight = [mpf(2) ** digits / (v if v < 0.5 else 1) for v in value]
+    weight = [mpf(2) ** digits * octave(v) for v in value]
     lawson, below_value, best = [mpf(1)] * len(z), [mpf(1)] * len(z), None
     for _ in range(120):
         size = above + below + 1
@@ -238,7 +237,42 @@ def rational(name, f, digits, above, below, limit):
     p, q = ([f32(c / mpf(limit) ** (2 * k) / unit) for k, c in enumerate(cs)] for cs in (p, q[:-1]))
     worst = max(float(abs(quotient(p, q, v) - y) * w) for v, y, w in zip(z, value, weight))
     worst = max(worst, float((1 - quotient(p, q, limit)) * 2.0**digits))
-    return dict(name=name, digits=digits, numerator=p, denominator=q, limit=limit, worst=worst)
+    return dict(numerator=p, denominator=q, limit=limit, worst=worst)
+
+
+def cubics(f, digits, limit):
+    """f on [0, limit] in 32 polynomials of degree 3 in z, about the multiples of a step, for results that will be
+    rounded to so many digits."""
+    # The first piece is half as long; the last one ends before another would begin.
+    step = limit / (31 + REACH)
+    columns, worst = [[0.0] * 32 for _ in range(4)], 0.0
+    weight = lambda z, value: mpf(2) ** digits * octave(value)
+    for k in range(32):
+        low, high = max(0.0, (k - 0.5) * step), min(limit, (k + 0.5) * step)
+        slack = (high - low) * MARGIN
+        points = [mpf(v) for v in grid(low - slack if k else 1e-3 * step, high + slack)]
+        first = 0 if k else 1
+        # In the distance from the middle, in steps, where the equations are far from singular.
+        middle = 0 if first else (low + high) / 2
+        t = [float((z - middle) / step) for z in points]
+        _, c = remez(t, [float(f(z) / u**first) for z, u in zip(points, t)],
+                     [float(weight(z, f(z)) * abs(u)**first) for z, u in zip(points, t)], 4 - first)
+        c = [mpf(0)] * first + [mpf(v) for v in c]
+        # The same in z.
+        for n in range(4):
+            at = sum(c[m] / mpf(step)**m * mp.binomial(m, n) * mpf(-middle) ** (m - n) for m in range(n, 4))
+            columns[n][k] = f32(at)
+        for z in points:
+            p = sum(mpf(columns[n][k]) * z**n for n in range(4))
+            worst = max(worst, float(abs(p - f(z)) * weight(z, f(z))))
+    return dict(columns=columns, density=f32(1 / step), limit=limit, digits=digits,
+                worst=max(worst, float((1 - f(mpf(limit))) * 2.0**digits)))
+
+
+def octave(value):
+    """What one over the spacing of numbers around `value` is more than that just below 1; below 1/2 that of
+    the end of an octave, since what is wrong near 0 is so in every one."""
+    return 1 / value if value < 0.5 else 1
 
 
 def quotient(p, q, z):
@@ -262,7 +296,7 @@ def decimal(x):
 def write_columns(columns, indent):
     for column in columns:
         print(indent + "[")
-        for i in range(0, 16, 8):
+        for i in range(0, len(column), 8):
             print(indent + "    " + " ".join(decimal(c) + "," for c in column[i:i + 8]))
         print(indent + "],")
 
@@ -295,16 +329,28 @@ pub(super) static ERF: Pieces = Pieces {{
     print("};")
 
 
-def write_rational(r):
-    name, sizes = r["name"], f'{len(r["numerator"])}, {len(r["denominator"])}'
+def write_forms(name, f16, bf16, pieces):
+    sizes = f'{len(bf16["numerator"])}, {len(bf16["denominator"])}'
     print(f"""
-/// {name.split("_")[0].lower()} for results of {r["digits"]} digits. Fit error {r["worst"]:.4f} ulp of those.
+/// {name.split("_")[1].lower()} for results of few digits.
 #[rustfmt::skip]
-pub(super) const {name}: Rational<{sizes}> = Rational {{
-    numerator: [{", ".join(decimal(c) for c in r["numerator"])}],
-    denominator: [{", ".join(decimal(c) for c in r["denominator"])}],
-    limit: {decimal(r["limit"])},
-}};""")
+pub(super) static {name}: Forms<{sizes}> = Forms {{""")
+    for field, r in (("f16", f16), ("bf16", bf16)):
+        print(f"""    // Fit error {r["worst"]:.4f} ulp of {field}.
+    {field}: Rational {{
+        numerator: [{", ".join(decimal(c) for c in r["numerator"])}],
+        denominator: [{", ".join(decimal(c) for c in r["denominator"])}],
+        limit: {decimal(r["limit"])},
+    }},""")
+    print(f"""    // Fit error {pieces["worst"]:.4f} ulp of f16.
+    cubics: Cubics {{
+        density: {decimal(pieces["density"])},
+        limit: {decimal(pieces["limit"])},
+        columns: [""")
+    write_columns(pieces["columns"], "            ")
+    print("""        ],
+    },
+};""")
 
 
 def write_polynomial(name, comment, fitted):
@@ -358,13 +404,13 @@ def main():
     print("""//! Fitted coefficients. Generated: do not edit, run
 //! `python3 scripts/fit_tables.py > src/cpu/math/tables.rs`.
 
-use super::{erf::Pieces, rational::Rational, tanh::Centres};""")
+use super::{cubics::Cubics, erf::Pieces, rational::Rational, short::Forms, tanh::Centres};""")
     write_centers(centers(0.5, 0.978))
     write_erf(erf_pieces(0.25))
-    for name, f, digits, above, below, limit in [
-            ("TANH_8", mp.tanh, 8, 2, 2, 5.2), ("TANH_11", mp.tanh, 11, 3, 3, 6.6),
-            ("ERF_8", mp.erf, 8, 2, 3, 3.0), ("ERF_11", mp.erf, 11, 3, 3, 3.3)]:
-        write_rational(rational(name, f, digits, above, below, limit))
+    write_forms("SHORT_TANH", rational(mp.tanh, 11, 3, 3, 6.6), rational(mp.tanh, 8, 2, 2, 5.2),
+                cubics(mp.tanh, 11, 6.25))
+    write_forms("SHORT_ERF", rational(mp.erf, 11, 3, 3, 3.3), rational(mp.erf, 8, 2, 3, 3.0),
+                cubics(mp.erf, 11, 3.3))
     write_polynomial("SMALL_TANH", [
         "`Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`."], small_tanh())
     write_polynomial("EXPM1", [

@@ -44,8 +44,8 @@ fn assembly_of_library() -> String {
         .map(|entry| entry.unwrap())
         .filter_map(|entry| {
             let name = entry.file_name().into_string().unwrap();
-            let (build, unit) = name.split_once('.')?;
-            let is_unit = build.starts_with("dynorm-") && unit.ends_with(".rcgu.s");
+            let (build, unit) = name.split_once("-cgu.")?;
+            let is_unit = build.starts_with("dynorm.") && unit.ends_with(".rcgu.s");
             let built = entry.metadata().unwrap().modified().unwrap();
             is_unit.then(|| (built, build.to_owned(), entry.path()))
         })

@@ -6,9 +6,8 @@
 //!
 //! Where a lookup in 16 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are made of 16 pieces of
 //! the same length, which an addition finds ([`rounder`]); elsewhere they are made from `exp`. For results
-//! that will be rounded to f16 or bfloat16 both are quotients of short polynomials ([`rational`]), with a
-//! division: it is done beside the products and costs no more than an estimate of the reciprocal. Pieces, with
-//! shorter polynomials, would be slower there: on Zen 4 a lookup keeps the unit of products busy, too.
+//! that will be rounded to f16 or bfloat16 both are quotients of short polynomials ([`rational`]), or, on Intel's
+//! processors with AVX-512, 32 pieces of degree 3 ([`cubics`]): [`short`] says why.
 //!
 //! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as
 //! normal ones, and no result but silu's is above 1 in magnitude, once it is rounded to its type.
@@ -18,9 +17,11 @@
 //!
 //! [`Simd::FAST_LOOKUP`]: super::simd::Simd::FAST_LOOKUP
 
+mod cubics;
 mod erf;
 mod isru;
 mod rational;
+mod short;
 mod silu;
 #[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
 mod tables;
@@ -31,7 +32,7 @@ mod tests;
 pub(crate) use {
     erf::{Erf, short_erf},
     isru::Isru,
-    rational::{SHORT_DIGITS, Short},
+    short::{SHORT_DIGITS, Short},
     silu::{short_silu, silu},
     tanh::{Tanh, short_tanh},
 };

@@ -45,8 +45,8 @@ unsafe impl Simd for Avx2 {
         fn min(limit: __m256, x: __m256) -> __m256 = _mm256_min_ps(limit, x);
         fn max(limit: __m256, x: __m256) -> __m256 = _mm256_max_ps(limit, x);
         fn abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
-        fn with_sign(magnitude: __m256, sign: __m256) -> __m256 =
-            _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)));
+        fn with_sign(a: __m256, sign: __m256) -> __m256 =
+            _mm256_xor_ps(a, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)));
         fn round(a: __m256) -> __m256 =
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         fn fence_streams() -> () = _mm_sfence();

@@ -141,16 +141,18 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             false => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
         };
         fn prefetch_write(p: *const u8) -> () = _mm_prefetch::<_MM_HINT_ET0>(p.cast());
-        fn with_sign(magnitude: __m512, sign: __m512) -> __m512 = {
-            // 0xf8 is the truth table of `a | (b & c)`.
-            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xf8>(
-                _mm512_castps_si512(magnitude),
+        fn with_sign(a: __m512, sign: __m512) -> __m512 = {
+            // 0x78 is the truth table of `a ^ (b & c)`.
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0x78>(
+                _mm512_castps_si512(a),
                 _mm512_castps_si512(sign),
                 _mm512_set1_epi32(i32::MIN),
             ))
         };
         fn lookup(table: &[f32; 16], index: __m512) -> __m512 =
             _mm512_permutexvar_ps(_mm512_castps_si512(index), _mm512_loadu_ps(table.as_ptr()));
+        fn lookup_x2(table: [__m512; 2], index: __m512) -> __m512 =
+            _mm512_permutex2var_ps(table[0], _mm512_castps_si512(index), table[1]);
     }
 
     #[inline(always)]

@@ -102,7 +102,8 @@ pub(crate) unsafe trait Simd: Copy {
     /// Whether [`mul_add`](Simd::mul_add) rounds once. Where it does not, algorithms that
     /// recover a rounding error with a fused operation take another way.
     const FMA: bool;
-    /// Whether [`lookup`](Simd::lookup) is one instruction rather than a loop over lanes.
+    /// Whether [`lookup`](Simd::lookup) is one instruction rather than a loop over lanes, and
+    /// [`lookup_x2`](Simd::lookup_x2) another.
     const FAST_LOOKUP: bool;
     /// Number of correct bits of [`rsqrt_estimate`](Simd::rsqrt_estimate).
     const RSQRT_BITS: u32;
@@ -133,8 +134,8 @@ pub(crate) unsafe trait Simd: Copy {
     /// The larger of `limit` and `x`; `x` where `x` is NaN.
     fn max(self, limit: Self::F, x: Self::F) -> Self::F;
     fn abs(self, a: Self::F) -> Self::F;
-    /// `magnitude` with the sign bit of `sign` OR-ed in; `magnitude` must have a clear sign bit.
-    fn with_sign(self, magnitude: Self::F, sign: Self::F) -> Self::F;
+    /// `a`, of which the sign bit is inverted where that of `sign` is set.
+    fn with_sign(self, a: Self::F, sign: Self::F) -> Self::F;
     /// The nearest integer, ties to even, for `|a| < 2^22`.
     fn round(self, a: Self::F) -> Self::F;
     /// `2^n` for integral `n` in -126..=127; NaN where `n` is NaN.
@@ -146,6 +147,12 @@ pub(crate) unsafe trait Simd: Copy {
     }
     /// Lane by lane, the entry of the table whose number the last four bits of `index` are.
     fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;
+    /// Lane by lane, the entry of two vectors of 16 whose number the last five bits of `index` are. Only where
+    /// `FAST_LOOKUP`.
+    #[inline(always)]
+    fn lookup_x2(self, _table: [Self::F; 2], _index: Self::F) -> Self::F {
+        unreachable!("`FAST_LOOKUP` says whether it is there")
+    }
     /// The sum of all lanes, in a fixed order.
     fn reduce_add(self, a: Self::F) -> f32;
     /// The first `n <= LANES` lanes of `a`, and from there on those of `rest`.

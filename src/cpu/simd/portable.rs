@@ -82,8 +82,8 @@ unsafe impl Simd for Portable {
         a.abs()
     }
     #[inline(always)]
-    fn with_sign(self, magnitude: f32x8, sign: f32x8) -> f32x8 {
-        magnitude | (sign & f32x8::splat(-0.0))
+    fn with_sign(self, a: f32x8, sign: f32x8) -> f32x8 {
+        a ^ (sign & f32x8::splat(-0.0))
     }
     #[inline(always)]
     fn round(self, a: f32x8) -> f32x8 {
