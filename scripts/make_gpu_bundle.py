@@ -39,10 +39,12 @@ def executable(name, *command):
 
 def library():
     """Builds the shared library; gives its path."""
-    # Elsewhere: it would take the place of the library that the programs are linked with.
-    target = ROOT / "target" / "gpu-library"
+    # As tests/common/library.rs does, so that what the tests have built is taken. Elsewhere than the programs: it
+    # would take the place of the library that they are linked with.
+    target = ROOT / "target" / "tmp" / "library"
     run("cargo", "rustc", "-p", "dynorm", "--lib", "--release", "--locked", "--features", "capi,cuda",
-        "--crate-type", "cdylib,staticlib", "--target-dir", target)  # fmt: skip
+        "--crate-type", "rlib,cdylib,staticlib", "--target-dir", target,
+        "--", "-C", "codegen-units=8", "--emit", "asm")  # fmt: skip
     return target / "release" / "libdynorm.so"
 
 
@@ -51,7 +53,6 @@ def main():
     parser.add_argument("--package", action="append", default=[], help="another wheel, without what it needs")
     parser.add_argument("--no-packages", action="store_true", help="no peers: only what is built here")
     parser.add_argument("--profile", default="release", help="of the programs: `test` takes what the tests have built")
-    parser.add_argument("--library", type=pathlib.Path, help="a libdynorm.so with CUDA that is there")
     arguments = parser.parse_args()
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir(parents=True)
@@ -59,7 +60,7 @@ def main():
     shutil.copy(executable("cuda_device", "test", "--no-run", "--test"), BUNDLE / "cuda_device")
     shutil.copy(executable("cuda", "bench", *profile, "--no-run", "--bench"), BUNDLE / "cuda_bench")
     shutil.copy(executable("cuda", "build", *profile, "--example"), BUNDLE / "cuda_matvec")
-    shutil.copy(arguments.library or library(), BUNDLE)
+    shutil.copy(library(), BUNDLE)
     source = ROOT / "scripts" / "gpu" / "c_call.c"
     run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", source, "-o", BUNDLE / "c_call",
         "-L", BUNDLE, "-ldynorm", "-ldl")  # fmt: skip

@@ -30,14 +30,26 @@ fn in_repository(path: &str) -> PathBuf {
 /// How the functions are exported, and how cbindgen, which looks into no `cfg_attr`, sees that they are.
 const EXPORTED: [&str; 2] = ["#[cfg_attr(not(test), unsafe(no_mangle))]", "#[unsafe(no_mangle)]"];
 
-/// A file of `src/ffi` as cbindgen can read it.
-fn readable(file: &str) -> PathBuf {
-    let source = fs::read_to_string(in_repository("src/ffi").join(file)).unwrap();
-    let readable = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header").join(file);
-    fs::create_dir_all(readable.parent().unwrap()).unwrap();
+/// A copy of `src/ffi` as cbindgen can read it, which also looks at the modules that a file names.
+fn readable() -> PathBuf {
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header");
     let [exported, seen] = EXPORTED;
-    fs::write(&readable, source.replace(exported, seen)).unwrap();
-    readable
+    for folder in ["", "cuda"] {
+        fs::create_dir_all(copy.join(folder)).unwrap();
+        for file in files(folder) {
+            let source = fs::read_to_string(in_repository("src/ffi").join(&file)).unwrap();
+            fs::write(copy.join(&file), source.replace(exported, seen)).unwrap();
+        }
+    }
+    copy
+}
+
+/// The files in a folder of `src/ffi`, as paths in `src/ffi`.
+fn files(folder: &str) -> Vec<String> {
+    let root = in_repository("src/ffi");
+    let paths = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.is_file());
+    files.map(|path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 fn generate() -> String {
@@ -72,7 +84,8 @@ fn generate() -> String {
     config.export.include = vec!["dynorm_flag".into()];
     config.function.sort_by = Some(cbindgen::SortKey::None);
     let builder = cbindgen::Builder::new().with_config(config);
-    let sources = SOURCES.iter().map(|file| readable(file));
+    let readable = readable();
+    let sources = SOURCES.iter().map(|file| readable.join(file));
     let bindings = sources.fold(builder, |builder, file| builder.with_src(file)).generate();
     let mut header = Vec::new();
     bindings.expect("src/ffi can be parsed").write(&mut header);
@@ -99,16 +112,15 @@ fn the_header_is_up_to_date() {
 /// Every exported function of `src/ffi` stands in a file that the header is made from.
 #[test]
 fn no_file_is_forgotten() {
-    let mut files = BTreeSet::new();
-    for folder in ["", "cuda"] {
-        for entry in fs::read_dir(in_repository("src/ffi").join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() && fs::read_to_string(&path).unwrap().contains(EXPORTED[0]) {
-                let file = path.strip_prefix(in_repository("src/ffi")).unwrap();
-                files.insert(file.to_str().unwrap().to_owned());
-            }
+    let mut exporting = BTreeSet::new();
+    for file in ["", "cuda"].into_iter().flat_map(files) {
+        let source = fs::read_to_string(in_repository("src/ffi").join(&file)).unwrap();
+        let exports = source.matches("no_mangle").count();
+        assert_eq!(exports, source.matches(EXPORTED[0]).count(), "{file}");
+        if exports > 0 {
+            exporting.insert(file);
         }
     }
     let known = BTreeSet::from(SOURCES.map(str::to_owned));
-    assert!(files.is_subset(&known), "{files:?}");
+    assert!(exporting.is_subset(&known), "{exporting:?}");
 }

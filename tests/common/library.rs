@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Builds `libdynorm.so`, `.a` and `.rlib`; gives the folder that they are in. In `deps` beside them is the
-/// assembly, in several units: a build of one would take twice as long.
+/// assembly, in several units: a build of one would take twice as long. `scripts/make_gpu_bundle.py` builds it with the
+/// same command.
 pub fn build() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {

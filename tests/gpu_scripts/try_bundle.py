@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Tries all that scripts/make_gpu_bundle.py makes, without a GPU: programs, library and the emulated
-driver are those that `cargo test` leaves behind, and there is a stand-in for PyTorch and the peers.
+driver are those of `cargo test`, and there is a stand-in for PyTorch and the peers.
 The figures mean nothing; that there are any shows that the scripts run.
 
     python3 tests/gpu_scripts/try_bundle.py     # needs numpy and ml_dtypes
@@ -14,7 +14,6 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUNDLE = ROOT / "target" / "gpu-bundle"
-LIBRARY = ROOT / "target" / "tmp" / "library" / "release" / "libdynorm.so"
 RESULTS = ROOT / "target" / "gpu-bundle-tried"
 FUNCTIONS = {"rms_norm", "layer_norm", "dyt", "dyisru", "derf"}
 # What each peer has.
@@ -39,7 +38,7 @@ KINDS = {
 
 
 def main():
-    make = [ROOT / "scripts" / "make_gpu_bundle.py", "--no-packages", "--profile", "test", "--library", LIBRARY]
+    make = [ROOT / "scripts" / "make_gpu_bundle.py", "--no-packages", "--profile", "test"]
     subprocess.run([sys.executable, *make], check=True)
     stand_in = pathlib.Path(__file__).resolve().parent / "stand_in"
     environment = {
