@@ -21,8 +21,8 @@
  * - On the CPU nothing has to be set up, and nothing is kept between calls but the choice of
  *   instructions and, after the first dynorm_forward_parallel, its threads. CUDA calls take a
  *   dynorm_cuda, which is opened once.
- * - A function that can fail returns a dynorm_status. What it writes through pointers it writes only
- *   on success. dynorm_last_error() has the details, per thread.
+ * - A function that can fail returns a dynorm_status. What it refuses it has not begun: nothing has
+ *   been written through any pointer. dynorm_last_error() has the details, per thread.
  * - NULL, misaligned addresses, unknown values, impossible shapes and overlaps are errors. The sizes
  *   of buffers cannot be seen: a buffer that is smaller than its shape is undefined behaviour.
  * - No call throws or unwinds. Any thread may call, also several at once.
@@ -150,8 +150,9 @@ typedef uint32_t dynorm_element;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// Instructions for the CPU's kernels. On one of them a row gives the same bits in every call;
-// between them results differ within the errors that the README states.
+// Instructions for the CPU's kernels. On one of them, on one processor, a row gives the same bits in
+// every call; between them results differ within the errors that the README states, and so do those of
+// DyT, DyISRU and Derf between processors of different makers.
 enum dynorm_isa
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -179,8 +180,11 @@ typedef uint32_t dynorm_isa;
 
 // Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
 // with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
-// largest value of its sign. Scales must be finite and at least 2^-126. Those that are given are
-// checked on the CPU; a device reads them when the stream comes to the call, and checks nothing.
+// largest value of its sign. On the CPU, DyT, DyISRU and Derf into i8 by given scales, without a gate,
+// have a relative error of up to 1.5e-4 before weight and bias: at most a fiftieth of a step where there
+// is no bias or the scale is that of `dynorm_output_bound`. Scales must be finite and at least 2^-126.
+// Those that are given are checked on the CPU; a device reads them when the stream comes to the call, and
+// checks nothing.
 enum dynorm_scale
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
@@ -210,9 +214,10 @@ enum dynorm_flag
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-  // CPU: write the output past the caches, whatever its size. Without this flag and the next,
-  // outputs are that with the input are more than half of the last-level cache or, if that is less, than
-  // 12 MiB for each thread on processors of Intel. It has no effect in place.
+  // CPU: write the output past the caches (stream it), whatever its size. Without this flag and the next
+  // an output is streamed that with the input is more than half of the last-level cache, or on processors
+  // of Intel more than 12 MiB for each thread, unless its rows are short and do not begin at cache lines.
+  // It has no effect in place, nor on the portable kernels.
   DYNORM_FLAG_STREAM = 1,
   // CPU: never write the output past the caches: for a large output that is read again at once.
   DYNORM_FLAG_NO_STREAM = 2,
@@ -288,9 +293,9 @@ typedef struct dynorm_row_statistics {
 //
 // In place means that x and y are the same address, with the same strides and elements of the same
 // size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
-// sum, computed scales) with what is read or written is refused; rows that interleave with those of
-// the other tensor without a common element, as columns of one matrix do, are not, unless their
-// strides differ or the heads of one token interleave with the other tensor.
+// sum, computed scales) with what is read or written is refused. Rows of two tensors may lie between
+// each other, as columns of one matrix do, if the tensors have no element in common and the same
+// strides; heads of one token may not.
 typedef struct dynorm_forward_args {
   // `sizeof(dynorm_forward_args)`.
   size_t size;
@@ -399,7 +404,8 @@ const char *dynorm_last_error(void);
 //
 // Returns DYNORM_OK, or an error, and then has written nothing: DYNORM_ERROR_NULL, _ALIGNMENT,
 // _STRUCT_SIZE, _VALUE, _SHAPE, _PARAMETER, _OVERLAP, _ISA, or _UNSUPPORTED for fields of a later
-// version. Any number of threads may call it at once, on outputs of their own.
+// version. (DYNORM_ERROR_INTERNAL would be a defect of the library, and leaves the output undefined.)
+// Any number of threads may call it at once, on outputs of their own.
 //
 // What it cannot see: that the tensors are as large as their shapes say, and that no other thread
 // writes them or reads what is written meanwhile.

@@ -7,7 +7,8 @@ Needs mpmath (pip install mpmath). Deterministic; takes about a minute.
 
 Every fit is a minimax fit (Remez's exchange on a dense grid; for quotients Lawson's weights) of the error
 in ulps of the result. Coefficients are rounded to f32 one after the other, from the constant term up, and
-what follows is fitted anew to what each rounding left over.
+what follows is fitted anew to what each rounding left over; but for those of results of few digits, which are
+rounded all at once.
 """
 
 import math
@@ -20,7 +21,7 @@ LN2 = mp.log(2)
 # How far beyond its ends a piece is fitted, as a fraction of its length: arguments are rounded, so that one
 # can fall a little outside.
 MARGIN = 1e-5
-# Where the last of 16 pieces ends, in pieces from its middle: before another would begin.
+# Where the last of 16 or 32 pieces ends, in pieces from its middle: before another would begin.
 REACH = 0.49
 
 
@@ -246,7 +247,7 @@ def cubics(f, digits, limit):
     # The first piece is half as long; the last one ends before another would begin.
     step = limit / (31 + REACH)
     columns, worst = [[0.0] * 32 for _ in range(4)], 0.0
-    weight = lambda z, value: mpf(2) ** digits * octave(value)
+    weight = lambda value: mpf(2) ** digits * octave(value)
     for k in range(32):
         low, high = max(0.0, (k - 0.5) * step), min(limit, (k + 0.5) * step)
         slack = (high - low) * MARGIN
@@ -256,7 +257,7 @@ def cubics(f, digits, limit):
         middle = 0 if first else (low + high) / 2
         t = [float((z - middle) / step) for z in points]
         _, c = remez(t, [float(f(z) / u**first) for z, u in zip(points, t)],
-                     [float(weight(z, f(z)) * abs(u)**first) for z, u in zip(points, t)], 4 - first)
+                     [float(weight(f(z)) * abs(u)**first) for z, u in zip(points, t)], 4 - first)
         c = [mpf(0)] * first + [mpf(v) for v in c]
         # The same in z.
         for n in range(4):
@@ -264,8 +265,8 @@ def cubics(f, digits, limit):
             columns[n][k] = f32(at)
         for z in points:
             p = sum(mpf(columns[n][k]) * z**n for n in range(4))
-            worst = max(worst, float(abs(p - f(z)) * weight(z, f(z))))
-    return dict(columns=columns, density=f32(1 / step), limit=limit, digits=digits,
+            worst = max(worst, float(abs(p - f(z)) * weight(f(z))))
+    return dict(columns=columns, density=f32(1 / step), limit=limit,
                 worst=max(worst, float((1 - f(mpf(limit))) * 2.0**digits)))
 
 

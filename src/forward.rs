@@ -19,7 +19,7 @@ use core::ptr::NonNull;
 /// bf16.
 ///
 /// Running validates first and writes nothing if it returns an [`Error`]. It allocates nothing
-/// and takes no lock. For one [`Isa`] the results are the same to the bit however the work is
+/// and takes no lock. For one [`Isa`] on one processor the results are the same to the bit however the work is
 /// split, wherever a row stands, whatever the alignment, and in place or not.
 ///
 /// ```
@@ -335,9 +335,9 @@ impl<'a> Forward<'a> {
         self
     }
 
-    /// Writes the output past the caches, or not, instead of deciding by its size and the input's: if they are more
-    /// than half of the last-level cache or, if that is less, than 12 MiB for each thread on processors of Intel. Streamed
-    /// stores are faster for an output that leaves the caches anyhow, and much slower for one
+    /// Writes the output past the caches (streams it), or not, instead of deciding by size: what is streamed by itself is
+    /// an output that with the input is more than half of the last-level cache, or on processors of Intel more than 12 MiB
+    /// for each thread, unless its rows are short and do not begin at cache lines. Streamed stores are faster for an output that leaves the caches anyhow, and much slower for one
     /// that would stay, or whose rows are short and have gaps between them, in it or in the input, and
     /// do not begin at cache lines (64 bytes). Say `false` if a large output is read again at once. Has no effect in
     /// place, nor with [`Isa::Portable`].
@@ -383,7 +383,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Does the work on the threads of rayon's current pool (of the pool that the calling
-    /// thread belongs to, else the global one). Small work stays on the calling thread.
+    /// thread belongs to, else the global one). Work of less than 2^20 elements stays on the calling thread.
     ///
     /// Row functions are split by rows, element-wise functions anywhere, also inside one row.
     ///

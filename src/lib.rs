@@ -43,13 +43,14 @@
 //! # What is promised
 //! * Arithmetic is in f32 whatever the element types; each result is rounded once, to nearest
 //!   even, also to bf16, whose NaNs and subnormals are kept.
-//! * On one instruction set the same row gives the same bits in any batch, at any place, under
-//!   any split, at any alignment, in place or not. Between instruction sets results differ
-//!   within the errors of the README's tables.
-//! * A NaN among the inputs of an element gives a NaN. The element-wise functions have their
+//! * On one processor and instruction set the same row gives the same bits in any batch, at any place,
+//!   under any split, at any alignment, in place or not. Between instruction sets, and of DyT, DyISRU and
+//!   Derf between processors of different makers, results differ within the errors of the README's tables.
+//! * A NaN among the inputs of an element gives a NaN; in an output of i8, which has none, 0. The element-wise functions have their
 //!   limits at ±infinity. RMSNorm and LayerNorm give what IEEE arithmetic gives: where a sum of
 //!   squares overflows (from about 1.8e19 / sqrt(C) on), finite elements become 0 times weight.
-//! * No call allocates, takes a lock, or (but for `run_parallel`) wakes a thread. The
+//! * No call allocates, takes a lock or wakes a thread, but for what rayon does in `run_parallel`; the first
+//!   one in a process asks which processor it is on. A call takes at most 64 KiB of stack. The
 //!   floating-point environment is neither read nor set: kernels follow the rounding and
 //!   denormal modes of the thread they run on, which are expected to be the default ones.
 //! * A refused call returns an [`Error`] that names what was given and what was wanted, and has

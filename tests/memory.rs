@@ -177,6 +177,38 @@ fn fused_calls_keep_inside_too() {
     }
 }
 
+/// Calls that need most of the stack, on a thread with little of it: where that is not enough, the process dies.
+#[test]
+fn little_stack_will_do() {
+    // The promise of 64 KiB, and what a thread and this test need.
+    const STACK: usize = (64 << 10) + (16 << 10);
+    const SHAPE: (usize, usize) = (16, 4096);
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            let n = SHAPE.0 * SHAPE.1;
+            let (x, mut y) = (vec![bf16::ONE; n], vec![55_i8; n]);
+            let (mut sum, mut scales) = (vec![bf16::ZERO; n], vec![f32::NAN; SHAPE.0]);
+            let (weight, bias) = (vec![bf16::ONE; SHAPE.1], vec![f16::ZERO; SHAPE.1]);
+            let call = move || {
+                let view = |data| Rows::new(data, SHAPE.0, SHAPE.1).unwrap();
+                let into = QuantizedRowsMut::new(&mut y, SHAPE.0, SHAPE.1).unwrap();
+                norm.forward_quantized(view(&x), into, Scale::Computed(&mut scales))
+                    .residual(RowsMut::new(&mut sum, SHAPE.0, SHAPE.1).unwrap())
+                    .gate(view(&x))
+                    .weight(&weight)
+                    .bias(&bias)
+                    .isa(isa)
+                    .run()
+                    .unwrap();
+                scales
+            };
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn(call).unwrap();
+            let scales = thread.join().unwrap();
+            assert!(scales.iter().all(|scale| scale.is_finite()), "{norm:?} {isa:?}");
+        }
+    }
+}
+
 #[test]
 fn copy_keeps_inside_its_slices() {
     let (mut source, mut target) = (Fenced::new(8192), Fenced::new(8192));

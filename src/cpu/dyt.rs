@@ -37,7 +37,7 @@ impl Function for DyT {
     }
 }
 
-/// What a type of results does not need is never computed.
+/// What a type of results does not need is never computed, but for the form of [`Short`] that is not taken.
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared<S: Simd> {
     exact: Tanh<S>,

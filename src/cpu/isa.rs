@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// An instruction set that the kernels are compiled for, the least first. Results of one
 /// instruction set are the same to the bit for every split and alignment; between instruction
-/// sets they differ within the stated errors.
+/// sets, and of DyT, DyISRU and Derf between processors of different makers, they differ within the
+/// stated errors.
 ///
 /// ```
 /// use dynorm::Isa;

@@ -75,9 +75,9 @@ impl dynorm_norm {
 ///
 /// In place means that x and y are the same address, with the same strides and elements of the same
 /// size; or residual and residual_sum. Any other overlap of what is written (y, the residual or its
-/// sum, computed scales) with what is read or written is refused; rows that interleave with those of
-/// the other tensor without a common element, as columns of one matrix do, are not, unless their
-/// strides differ or the heads of one token interleave with the other tensor.
+/// sum, computed scales) with what is read or written is refused. Rows of two tensors may lie between
+/// each other, as columns of one matrix do, if the tensors have no element in common and the same
+/// strides; heads of one token may not.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct dynorm_forward_args {

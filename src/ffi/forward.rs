@@ -14,7 +14,8 @@ use core::slice;
 ///
 /// Returns DYNORM_OK, or an error, and then has written nothing: DYNORM_ERROR_NULL, _ALIGNMENT,
 /// _STRUCT_SIZE, _VALUE, _SHAPE, _PARAMETER, _OVERLAP, _ISA, or _UNSUPPORTED for fields of a later
-/// version. Any number of threads may call it at once, on outputs of their own.
+/// version. (DYNORM_ERROR_INTERNAL would be a defect of the library, and leaves the output undefined.)
+/// Any number of threads may call it at once, on outputs of their own.
 ///
 /// What it cannot see: that the tensors are as large as their shapes say, and that no other thread
 /// writes them or reads what is written meanwhile.

@@ -21,8 +21,8 @@
  * - On the CPU nothing has to be set up, and nothing is kept between calls but the choice of
  *   instructions and, after the first dynorm_forward_parallel, its threads. CUDA calls take a
  *   dynorm_cuda, which is opened once.
- * - A function that can fail returns a dynorm_status. What it writes through pointers it writes only
- *   on success. dynorm_last_error() has the details, per thread.
+ * - A function that can fail returns a dynorm_status. What it refuses it has not begun: nothing has
+ *   been written through any pointer. dynorm_last_error() has the details, per thread.
  * - NULL, misaligned addresses, unknown values, impossible shapes and overlaps are errors. The sizes
  *   of buffers cannot be seen: a buffer that is smaller than its shape is undefined behaviour.
  * - No call throws or unwinds. Any thread may call, also several at once.

@@ -16,13 +16,13 @@ pub(super) struct Cubics {
 
 /// [`Cubics`] of `slope * x`, for one slope. Only where [`Simd::FAST_LOOKUP`].
 #[derive(Clone, Copy)]
-pub(super) struct Pieces<S: Simd> {
+pub(super) struct ScaledCubics<S: Simd> {
     columns: [[S::F; 2]; 4],
     density: S::F,
     limit: S::F,
 }
 
-impl<S: Simd> Pieces<S> {
+impl<S: Simd> ScaledCubics<S> {
     /// Prepares for a `slope` of which no power leaves the range of f32.
     #[inline(always)]
     pub(super) fn new(s: S, cubics: &Cubics, slope: f32) -> Self {

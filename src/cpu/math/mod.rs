@@ -6,7 +6,7 @@
 //!
 //! Where a lookup in 16 entries is one instruction ([`Simd::FAST_LOOKUP`]), tanh and erf are made of 16 pieces of
 //! the same length, which an addition finds ([`rounder`]); elsewhere they are made from `exp`. For results
-//! that will be rounded to f16 or bfloat16 both are quotients of short polynomials ([`rational`]), or, on Intel's
+//! that will be rounded to f16, bfloat16 or i8 both are quotients of short polynomials ([`rational`]), or, on Intel's
 //! processors with AVX-512, 32 pieces of degree 3 ([`cubics`]): [`short`] says why.
 //!
 //! All of them: a NaN gives a NaN, zero keeps its sign, subnormal arguments are as exact as

@@ -1,6 +1,6 @@
 //! Odd functions for results that will be rounded to few digits.
 
-use super::cubics::{Cubics, Pieces};
+use super::cubics::{Cubics, ScaledCubics};
 use super::rational::{Rational, Scaled};
 use crate::cpu::processor::is_intel;
 use crate::cpu::simd::Simd;
@@ -30,16 +30,22 @@ pub(crate) struct Short<S: Simd, const P: usize, const Q: usize> {
     folded: bool,
     f16: Scaled<S, 4, 3>,
     bf16: Scaled<S, P, Q>,
-    pieces: Pieces<S>,
+    cubics: ScaledCubics<S>,
     /// Whether lookups take less time than a division. On Intel's they do (a vector each cycle beside its products, and
     /// a division every ten); on Zen 4 a lookup keeps the unit of products busy, and a division takes six cycles.
     by_pieces: bool,
 }
 
 impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
-    /// Prepares for a finite `slope`.
+    /// Prepares for a finite `slope`, in the form that is best on this processor.
     #[inline(always)]
     pub(super) fn new(s: S, forms: &Forms<P, Q>, slope: f32) -> Self {
+        Self::of_form(s, forms, slope, S::FAST_LOOKUP && is_intel())
+    }
+
+    /// The same, by pieces or not; they are only where [`Simd::FAST_LOOKUP`].
+    #[inline(always)]
+    pub(super) fn of_form(s: S, forms: &Forms<P, Q>, slope: f32, by_pieces: bool) -> Self {
         let folded = (SMALL..=LARGE).contains(&slope.abs());
         let factor = if folded { slope } else { 1.0 };
         Self {
@@ -47,8 +53,8 @@ impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
             folded,
             f16: Scaled::new(s, &forms.f16, factor),
             bf16: Scaled::new(s, &forms.bf16, factor),
-            pieces: Pieces::new(s, &forms.cubics, factor),
-            by_pieces: S::FAST_LOOKUP && is_intel(),
+            cubics: ScaledCubics::new(s, &forms.cubics, factor),
+            by_pieces,
         }
     }
 
@@ -61,7 +67,7 @@ impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
             }
         }
         if S::FAST_LOOKUP && self.by_pieces {
-            self.pieces.apply(s, x)
+            self.cubics.apply(s, x)
         } else if digits <= 8 {
             self.bf16.apply(s, x)
         } else {
