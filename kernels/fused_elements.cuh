@@ -70,6 +70,18 @@ template <class F, class X, u32 N, u32 AT_ONCE = 2> DEVICE void map_fused(const 
     USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, residual_i8, Element<I8>, WITH_RESIDUAL, 2)       \
     USUAL_FUSED_ELEMENT_KERNEL(function, F, x, X, residual_e4m3, Element<E4M3>, WITH_RESIDUAL, 2)
 
+// Rows in registers, four vectors a thread, whose results are computed for the scale, and again.
+#define USUAL_SCALED_ROW_KERNEL(function, F, x, X, name, Y, WITH)                                  \
+    KERNEL(function##_##x##_usual4_##name, FEW_THREADS, 2) {                                       \
+        fused_row_of_elements<F, KeptSegments<X, 4, true>>(                                        \
+            usual_fused<X, Y, WITH | WITH_COMPUTED_SCALE>(args));                                  \
+    }
+#define USUAL_SCALED_ROW_KERNELS_OF(function, F, x, X)                                             \
+    USUAL_SCALED_ROW_KERNEL(function, F, x, X, scaled_i8, Element<I8>, 0)                          \
+    USUAL_SCALED_ROW_KERNEL(function, F, x, X, scaled_e4m3, Element<E4M3>, 0)                      \
+    USUAL_SCALED_ROW_KERNEL(function, F, x, X, residual_scaled_i8, Element<I8>, WITH_RESIDUAL)     \
+    USUAL_SCALED_ROW_KERNEL(function, F, x, X, residual_scaled_e4m3, Element<E4M3>, WITH_RESIDUAL)
+
 // The names that src/cuda/kernel.rs looks up.
 #define FUSED_ELEMENT_KERNELS_OF(function, F, x, X)                                                \
     KERNEL(function##_##x##_fused_wide, ELEMENT_THREADS, 6) { map_fused<F, X, X::in_16_bytes>(args); } \
@@ -85,7 +97,9 @@ template <class F, class X, u32 N, u32 AT_ONCE = 2> DEVICE void map_fused(const 
     FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)                                       \
     FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                                     \
     USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, bf16, Element<BF16>)                               \
-    USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)
+    USUAL_FUSED_ELEMENT_KERNELS_OF(function, F, f16, Element<F16>)                                 \
+    USUAL_SCALED_ROW_KERNELS_OF(function, F, bf16, Element<BF16>)                                  \
+    USUAL_SCALED_ROW_KERNELS_OF(function, F, f16, Element<F16>)
 
 // All kernels of a function: FULL for results in f32, SHORT for those of fewer bits; AS_ASKED is either.
 #define KERNELS_OF_ELEMENTS(function, FULL, SHORT, AS_ASKED)                                       \

@@ -3,9 +3,9 @@
 //
 // Rows are shared among threads as in rows.cuh and measured in the same order: the statistics have
 // the same bits as without anything fused, and so has the result over a residual the bits of that
-// over its sum. Rows that do not fit into four vectors a thread, rows without 16-byte access and those
-// of element-wise functions are read again for each pass, from the sum where there is one: a thread
-// comes back to the elements that it wrote itself.
+// over its sum. Rows that do not fit into four vectors a thread, rows without 16-byte access and, but in the
+// most usual cases, those of element-wise functions are read again for each pass, from the sum where there is
+// one: a thread comes back to the elements that it wrote itself.
 #pragma once
 
 #include "fused_row_access.cuh"
@@ -115,6 +115,7 @@ template <class F, class Segments> DEVICE void fused_row(const Args& args) {
 template <class F, class Segments> DEVICE void fused_row_of_elements(const Args& args) {
     const Place place = place_in_rows(args);
     const RowIndex at = index_of(args, place.live ? place.row : 0);
+    Segments::prefetch(args, place);
     wait_for_previous_grid();
     Segments segments(args, place, at);
     Group group(args.threads);

@@ -60,7 +60,7 @@ pub(crate) enum Form {
     UsualFused,
     /// As `FusedKeep2`, with a [`Fusion`] alone.
     UsualFused2,
-    /// As `FusedKeep4`, with a [`Fusion`] alone.
+    /// As `FusedKeep4`, with a [`Fusion`] alone; also for scales computed from rows of functions of each element.
     UsualFused4,
 }
 
@@ -160,7 +160,7 @@ impl Kernel {
             let forms: &[Form] = match (elementwise, fusion.is_scaled()) {
                 (false, _) => &[UsualFused2, UsualFused4],
                 (true, false) => &[UsualFused],
-                (true, true) => &[],
+                (true, true) => &[UsualFused4],
             };
             forms.iter().map(move |&form| Self { form, fusion: Some(fusion) })
         });

@@ -118,6 +118,10 @@ fn both_quantised_types_with_every_scale() {
                             ..Case::new(norm, x, Shape { skew, ..shape(tokens, channels) })
                         };
                         check(&mut host, &case);
+                        // All of the type of x, for which there are kernels.
+                        let usual = Case { bias: Some(x), ..case };
+                        check(&mut host, &usual);
+                        check(&mut host, &Case { residual: Some((x, false)), ..usual });
                     }
                 }
             }

@@ -37,12 +37,14 @@ pub(super) fn plan(call: &Call) -> Option<Launch> {
     let shape = RowShape::new(source.layout.channels, source.element);
     let kernel = match (wide, shape) {
         (false, _) => Form::FusedRereadAny.into(),
+        (true, RowShape { segments: 1, vectors: 4, threads: ..=FEW_THREADS })
+            if fusion.is_some() =>
+        {
+            Kernel { form: Form::UsualFused4, fusion }
+        }
         _ if call.norm.is_elementwise() => Form::FusedReread.into(),
         (true, RowShape { segments: 1, vectors: 2, .. }) => {
             with(Form::UsualFused2, Form::FusedKeep2)
-        }
-        (true, RowShape { segments: 1, vectors: 4, threads: ..=FEW_THREADS }) => {
-            with(Form::UsualFused4, Form::FusedKeep4)
         }
         (true, RowShape { segments: 1, vectors: 4, .. }) => Form::FusedKeep4.into(),
         _ => Form::FusedReread.into(),
