@@ -337,9 +337,13 @@ impl<'a> Forward<'a> {
 
     /// Writes the output past the caches (streams it), or not, instead of deciding by size: what is streamed by itself is
     /// an output that with the input is more than half of the last-level cache, or on processors of Intel more than 12 MiB
-    /// for each thread, unless its rows are short and do not begin at cache lines. Streamed stores are faster for an output that leaves the caches anyhow, and much slower for one
-    /// that would stay, or whose rows are short and have gaps between them, in it or in the input, and
-    /// do not begin at cache lines (64 bytes). Say `false` if a large output is read again at once. Has no effect in
+    /// for each thread, if its rows begin at cache lines (64 bytes), are of at least 4096 bytes, or are of the input's type
+    /// and follow each other without gaps, in input and output. A gated output, one of given statistics, one in
+    /// bf16 of f16 or the other way round, and one of an element-wise function in fp8 or of a computed scale are streamed
+    /// only where rows begin at cache lines.
+    ///
+    /// Streamed stores are faster for an output that leaves the caches anyhow, and much slower for one
+    /// that would stay, or for other rows. Say `false` if a large output is read again at once. Has no effect in
     /// place, nor with [`Isa::Portable`].
     ///
     /// ```

@@ -38,7 +38,7 @@ pub enum Norm {
         alpha: f32,
     },
     /// `scale x / sqrt(beta + x^2)`
-    /// ([Stollenwerk 2025](https://arxiv.org/abs/2503.21708)). Equal to RMSNorm for a channel
+    /// ([Stollenwerk 2026](https://arxiv.org/abs/2503.21708)). Equal to RMSNorm for a channel
     /// whose fellow channels have `sum(x^2) + C eps = beta`, with `scale = sqrt(C)`.
     ///
     /// With a weight the scale is multiplied with it first: their product must be within f32's range.

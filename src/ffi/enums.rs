@@ -84,7 +84,8 @@ pub enum dynorm_isa {
 pub enum dynorm_flag {
     /// CPU: write the output past the caches (stream it), whatever its size. Without this flag and the next
     /// an output is streamed that with the input is more than half of the last-level cache, or on processors
-    /// of Intel more than 12 MiB for each thread, unless its rows are short and do not begin at cache lines.
+    /// of Intel more than 12 MiB for each thread, unless its rows begin elsewhere than at cache lines and are
+    /// short, and of another type than x or with gaps between them.
     /// It has no effect in place, nor on the portable kernels.
     DYNORM_FLAG_STREAM = 1,
     /// CPU: never write the output past the caches: for a large output that is read again at once.
