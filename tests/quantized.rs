@@ -33,9 +33,15 @@ fn quantized(value: f32, element: QuantizedType, scale: f32) -> u8 {
 
 /// The relative error that a call's results may have before the bias: see `Norm::forward_quantized`.
 fn allowed(call: &FusedCall) -> f32 {
-    let given = Output::Quantized(QuantizedType::I8, ScaleKind::Computed) != call.output;
-    let Output::Quantized(QuantizedType::I8, _) = call.output else { return 0.0 };
-    if given && call.norm.is_elementwise() && call.gate.is_none() { 1.5e-4 } else { 0.0 }
+    use ScaleKind::{Given, GivenPerRow};
+    match call.output {
+        Output::Quantized(QuantizedType::I8, Given | GivenPerRow)
+            if call.norm.is_elementwise() && call.gate.is_none() =>
+        {
+            1.5e-4
+        }
+        _ => 0.0,
+    }
 }
 
 /// What a call must write, from the results of the plain call: at least the first, and at most the second; and the scales.

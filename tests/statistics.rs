@@ -73,7 +73,15 @@ fn shards_agree_with_the_definition() {
             for norm in row_functions() {
                 let wanted = reference::forward(norm, &x64, Some(&wide), None, 0.0, channels);
                 let f = reference::forward(norm, &x64, None, None, 0.0, channels);
-                let errors = tolerance::of_function(norm, ElementType::F32, &x64, &f, channels);
+                // Of row functions it is the same for all instruction sets.
+                let errors = tolerance::of_function(
+                    norm,
+                    Isa::Portable,
+                    ElementType::F32,
+                    &x64,
+                    &f,
+                    channels,
+                );
                 for shards in [1, 2, 4, 8] {
                     let statistics = merged(norm, &x, channels, shards);
                     for isa in isas() {

@@ -145,7 +145,8 @@ impl Call {
         let offset = f64::from(self.weight_offset);
         let wanted = reference::forward(self.norm, &x, weight, bias, offset, self.channels);
         let f = reference::forward(self.norm, &x, None, None, 0.0, self.channels);
-        let errors = tolerance::of_function(self.norm, self.y_type, &x, &f, self.channels);
+        let errors =
+            tolerance::of_function(self.norm, self.isa, self.y_type, &x, &f, self.channels);
         for i in 0..wanted.len() {
             let channel = i % self.channels;
             let weight = weight.map(|w| w[channel] + offset);

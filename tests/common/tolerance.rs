@@ -1,6 +1,6 @@
 //! How far a result may be from the definition in f64.
 
-use dynorm::{ElementType, Norm};
+use dynorm::{ElementType, Isa, Norm};
 
 /// The relative error of one rounding in f32.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
@@ -25,9 +25,10 @@ pub fn ulps(norm: Norm) -> f64 {
     }
 }
 
-/// The errors allowed to the f32 values of `norm` for `x`, whose exact values are `f`.
+/// The errors allowed to the f32 values of `norm` by `isa` for `x`, whose exact values are `f`.
 pub fn of_function(
     norm: Norm,
+    isa: Isa,
     y_type: ElementType,
     x: &[f64],
     f: &[f64],
@@ -40,22 +41,26 @@ pub fn of_function(
         errors.extend(x.iter().zip(f).map(|(&x, f)| {
             of_scaled(norm, f.abs().max(least))
                 + of_argument(norm, x)
-                + of_few_digits(norm, y_type, f.abs())
+                + of_few_digits(norm, isa, y_type, f.abs())
         }));
     }
     errors
 }
 
 /// The error of what the element-wise functions make do with for results of 16 bits: DyISRU with an
-/// estimate of the root, DyT and Derf with short polynomials, or quotients of them, which may be twice as exact in f16.
-fn of_few_digits(norm: Norm, y_type: ElementType, size: f64) -> f64 {
+/// estimate of the root, DyT and Derf with quotients of short polynomials, or with AVX-512, on some processors, with
+/// polynomials.
+fn of_few_digits(norm: Norm, isa: Isa, y_type: ElementType, size: f64) -> f64 {
+    let may_be_polynomials = isa >= Isa::Avx512;
     match (norm, y_type) {
+        (Norm::DyT { .. }, ElementType::F16) if may_be_polynomials => 0.016 * ulp(y_type, size),
+        (Norm::Derf { .. }, ElementType::F16) if may_be_polynomials => 0.0065 * ulp(y_type, size),
         (Norm::DyIsru { .. }, ElementType::Bf16) => size / (1 << 14) as f64,
         (Norm::DyIsru { .. }, ElementType::F16) => 0.002 * ulp(y_type, size),
         (Norm::DyT { .. }, ElementType::Bf16) => 0.016 * ulp(y_type, size),
-        (Norm::DyT { .. }, ElementType::F16) => 0.016 * ulp(y_type, size),
+        (Norm::DyT { .. }, ElementType::F16) => 0.007 * ulp(y_type, size),
         (Norm::Derf { .. }, ElementType::Bf16) => 0.019 * ulp(y_type, size),
-        (Norm::Derf { .. }, ElementType::F16) => 0.0065 * ulp(y_type, size),
+        (Norm::Derf { .. }, ElementType::F16) => 0.006 * ulp(y_type, size),
         _ => 0.0,
     }
 }

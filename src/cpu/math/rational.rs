@@ -14,13 +14,13 @@ pub(super) struct Rational<const P: usize, const Q: usize> {
 
 /// A [`Rational`] of `slope * x`, for one slope.
 #[derive(Clone, Copy)]
-pub(super) struct Scaled<S: Simd, const P: usize, const Q: usize> {
+pub(super) struct ScaledRational<S: Simd, const P: usize, const Q: usize> {
     numerator: [S::F; P],
     denominator: [S::F; Q],
     limits: [S::F; 2],
 }
 
-impl<S: Simd, const P: usize, const Q: usize> Scaled<S, P, Q> {
+impl<S: Simd, const P: usize, const Q: usize> ScaledRational<S, P, Q> {
     /// Prepares for a `slope` of which no power leaves the range of f32.
     #[inline(always)]
     pub(super) fn new(s: S, rational: &Rational<P, Q>, slope: f32) -> Self {

@@ -1,7 +1,7 @@
 //! Odd functions for results that will be rounded to few digits.
 
 use super::cubics::{Cubics, ScaledCubics};
-use super::rational::{Rational, Scaled};
+use super::rational::{Rational, ScaledRational};
 use crate::cpu::processor::is_intel;
 use crate::cpu::simd::Simd;
 
@@ -28,11 +28,11 @@ pub(crate) struct Short<S: Simd, const P: usize, const Q: usize> {
     slope: S::F,
     /// Whether it is.
     folded: bool,
-    f16: Scaled<S, 4, 3>,
-    bf16: Scaled<S, P, Q>,
+    f16: ScaledRational<S, 4, 3>,
+    bf16: ScaledRational<S, P, Q>,
     cubics: ScaledCubics<S>,
-    /// Whether lookups take less time than a division. On Intel's they do (a vector each cycle beside its products, and
-    /// a division every ten); on Zen 4 a lookup keeps the unit of products busy, and a division takes six cycles.
+    /// Whether lookups take less time than a division. On Intel's processors they do; on Zen 4 a lookup keeps the unit of
+    /// products busy, and a division does not.
     by_pieces: bool,
 }
 
@@ -51,8 +51,8 @@ impl<S: Simd, const P: usize, const Q: usize> Short<S, P, Q> {
         Self {
             slope: s.splat(slope),
             folded,
-            f16: Scaled::new(s, &forms.f16, factor),
-            bf16: Scaled::new(s, &forms.bf16, factor),
+            f16: ScaledRational::new(s, &forms.f16, factor),
+            bf16: ScaledRational::new(s, &forms.bf16, factor),
             cubics: ScaledCubics::new(s, &forms.cubics, factor),
             by_pieces,
         }
