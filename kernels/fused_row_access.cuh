@@ -18,7 +18,6 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
         this->x = args.x + (row_start(args.x_stride, args.x_token_stride, at) + first) * X::size;
     }
 
-    MEMBER u32 channels_of_warp() const { return this->in_warp(args.vectors); }
     // How many of the piece at channel c of the segment are there.
     MEMBER u32 count(u32 c) const { return c < this->end ? min_of(this->end - c, PIECE) : 0; }
     MEMBER static u32 min_of(u32 a, u32 b) { return a < b ? a : b; }
@@ -65,6 +64,7 @@ template <class X, bool WHOLE> struct FusedPart : Part<X> {
 // A row of one segment, V vectors a thread, in registers. USUAL where types are constants.
 template <class X, u32 V, bool USUAL> struct FusedKeptRow : FusedPart<X, true> {
     using FusedPart<X, true>::PIECE, FusedPart<X, true>::args, FusedPart<X, true>::at;
+    static constexpr bool KEPT = true;
     SomeOfX<X, true, PIECE> row[V];
     // Of the type of x, where types are constants.
     Raw<4> gate[USUAL ? V : 1];
@@ -118,14 +118,11 @@ template <class X, u32 V, bool USUAL> struct FusedKeptRow : FusedPart<X, true> {
         }
     }
 
-    MEMBER u32 channels_of_warp() const { return this->in_warp(V); }
     MEMBER u32 channel_of(u32 k) const { return this->channel + k * this->step; }
 
-    template <class Visit> MEMBER void each(const Visit& visit) { visit_some<V>(visit); }
-    template <class Visit> MEMBER void each_of_first(const Visit& visit) { visit_some<1>(visit); }
-    template <u32 COUNT, class Visit> MEMBER void visit_some(const Visit& visit) {
+    template <class Visit> MEMBER void each(const Visit& visit) {
 #pragma unroll
-        for (u32 k = 0; k < COUNT; ++k) {
+        for (u32 k = 0; k < V; ++k) {
             if (channel_of(k) >= this->end) break;
 #pragma unroll
             for (u32 i = 0; i < PIECE; ++i) visit(i, row[k][i]);
@@ -165,6 +162,7 @@ template <class X, u32 V, bool USUAL> struct FusedKeptRow : FusedPart<X, true> {
 // A segment of a row, read for each pass; the residual is added in the first.
 template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
     using FusedPart<X, WHOLE>::PIECE, FusedPart<X, WHOLE>::args, FusedPart<X, WHOLE>::at;
+    static constexpr bool KEPT = false;
     static constexpr u32 PIECES = X::in_16_bytes / PIECE; // of a vector
     bool adds;
 
@@ -179,11 +177,11 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
         if (args.addend.type != ABSENT) this->x = address_in(args.sum, at, this->first);
     }
 
-    // Calls `use(piece, channel in the segment)` for the pieces of the first `vectors` vectors in
-    // order; adds the residual to all of them, if it has not been.
-    template <class Use> MEMBER void walk(u32 vectors, const Use& use) {
+    // Calls `use(piece, channel in the segment)` for the pieces of the vectors in order; adds the residual to them,
+    // if it has not been.
+    template <class Use> MEMBER void walk(const Use& use) {
 #pragma unroll 1
-        for (u32 k = 0; k < (adds ? args.vectors : vectors) * PIECES; ++k) {
+        for (u32 k = 0; k < args.vectors * PIECES; ++k) {
             const u32 c = this->channel + k / PIECES * this->step + k % PIECES * PIECE;
             const u32 count = this->count(c);
             if (count == 0) continue;
@@ -194,16 +192,14 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
                 addend.load(args, at, this->first + c, count);
                 addend.add_to(some, args, at, this->first + c, count);
             }
-            if (k < vectors * PIECES) use(some, c);
+            use(some, c);
         }
         adds = false;
         read_sum();
     }
 
-    template <class Visit> MEMBER void each(const Visit& visit) { visit_some(args.vectors, visit); }
-    template <class Visit> MEMBER void each_of_first(const Visit& visit) { visit_some(1, visit); }
-    template <class Visit> MEMBER void visit_some(u32 vectors, const Visit& visit) {
-        walk(vectors, [&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
+    template <class Visit> MEMBER void each(const Visit& visit) {
+        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
 #pragma unroll
             for (u32 i = 0; i < PIECE; ++i) {
                 if (WHOLE || i < this->count(c)) visit(i, some[i]);
@@ -212,7 +208,7 @@ template <class X, bool WHOLE> struct FusedReadRow : FusedPart<X, WHOLE> {
     }
 
     template <class Function> MEMBER void write(const Function& function, Output& output) {
-        walk(args.vectors, [&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
+        walk([&](const SomeOfX<X, WHOLE, PIECE>& some, u32 c) {
             this->finish(function, some, c, output);
         });
     }

@@ -57,6 +57,12 @@ template <class X, bool WHOLE> struct ReadSegments {
     MEMBER static void prefetch(const Args&, const Place&) {}
 };
 
+// The number of the row, made anew: to keep it from where it was first needed there are no registers.
+DEVICE u64 row_now(const Args& args, RowIndex at) {
+    forget(at.token);
+    return at.row(args);
+}
+
 // The way from the function to the output.
 template <class Function, class Segments>
 DEVICE void finish_row(const Function& function, Segments& segments, Group& group, const Args& args,
@@ -70,10 +76,12 @@ DEVICE void finish_row(const Function& function, Segments& segments, Group& grou
         segments.each([&](Row& row, u32, u32) { row.write(function, output); });
         if (!output.measures) break;
         output.measures = false;
-        const float most = min_nan(group.largest(output.largest), 0x1.fffffep127f);
+        // A copy: nothing comes after it that would have to know what it leaves behind.
+        const float most = min_nan(Group(group).largest(output.largest), 0x1.fffffep127f);
         const float scale = scale_for(args.y_type, most);
         const u32 word[1] = {as_bits(scale)};
-        if (place.live && place.lane == 0) store_4(args.scales + 4 * at.row(args), word);
+        const u64 row = row_now(args, at);
+        if (place.live && place.lane == 0) store_4(args.scales + 4 * row, word);
         output.factor = reciprocal_exact(scale);
     }
 }
@@ -89,9 +97,8 @@ template <class F, class Segments> DEVICE void fused_row(const Args& args) {
     Group group(args.threads);
     typename F::Measure total{};
     float per_channel = args.parameter[1];
-    const u64 statistics = args.statistics_address + 16 * at.row(args);
     if (args.statistics == STATISTICS_GIVEN) {
-        const Statistics known = Statistics::load(statistics);
+        const Statistics known = Statistics::load(args.statistics_address + 16 * at.row(args));
         total = F::known(known);
         per_channel = reciprocal_exact(known.count);
     } else {
@@ -105,7 +112,8 @@ template <class F, class Segments> DEVICE void fused_row(const Args& args) {
     }
     if (args.statistics == STATISTICS_WANTED) {
         allow_next_grid();
-        if (place.live && place.lane == 0) F::statistics(total, float(args.channels)).store(statistics);
+        const u64 address = args.statistics_address + 16 * row_now(args, at);
+        if (place.live && place.lane == 0) F::statistics(total, float(args.channels)).store(address);
         return;
     }
     finish_row(F(total, per_channel, args), segments, group, args, place, at);

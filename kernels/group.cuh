@@ -21,18 +21,54 @@ struct Group {
         all(value, [](float a, float b) { return a + b; });
     }
 
+    // The same for what is not always done: with a barrier more the half that comes next does not depend on it, and
+    // needs no register.
+    template <u32 N> MEMBER void sum_by_the_way(float (&value)[N]) {
+        const u32 next = half;
+        sum(value);
+        if (!in_warp()) block_barrier();
+        half = next;
+    }
+
     // Whether all threads of the row are in one warp.
     MEMBER bool in_warp() const { return threads <= LANES; }
 
-    // Sums over the threads of the row in the calling thread's warp, given to each of them.
-    template <u32 N> MEMBER void sum_in_warp(float (&value)[N]) {
-        all_in_warp(value, [](float a, float b) { return a + b; });
+    // Whether it is so for any of the threads whose work the calling one cannot do without: those of the row, which are
+    // of one opinion, and of the rows in the same warp.
+    MEMBER bool any(bool so) const { return in_warp() ? any_in_warp(so) : so; }
+
+    // The largest of values that are not negative, NaN left out.
+    MEMBER float largest(float value) {
+        float values[1] = {value};
+        all(values, [](float a, float b) { return max_number(a, b); });
+        return values[0];
+    }
+
+  private:
+    // Of each of N values, all threads' put together by `both`, for which 0 changes nothing.
+    template <u32 N, class Both> MEMBER void all(float (&value)[N], const Both& both) {
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+            for (u32 mask = (threads < LANES ? threads : LANES) / 2; mask > 0; mask /= 2) {
+                value[i] = both(value[i], shuffle_xor(value[i], mask));
+            }
+        }
+        if (in_warp()) return;
+        exchange(value);
+        // Both halves of a warp do the same: every lane ends with the result.
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) {
+#pragma unroll
+            for (u32 mask = MAX_WARPS / 2; mask > 0; mask /= 2) {
+                value[i] = both(value[i], shuffle_xor(value[i], mask));
+            }
+        }
     }
 
     // Gives lane i of every warp, and lane i + 16, what warp i has, or zeros if there is none; the
     // threads of a warp give the same.
     template <u32 N> MEMBER void exchange(float (&value)[N]) {
-        constexpr u32 MOST = 4;
+        constexpr u32 MOST = 2;
         static_assert(N <= MOST, "so many have room");
         SHARED(float, partial, 2 * MOST * MAX_WARPS);
         float* mine = partial + half * MOST * MAX_WARPS;
@@ -47,47 +83,6 @@ struct Group {
 #pragma unroll
         for (u32 i = 0; i < N; ++i) {
             value[i] = from < threads / LANES ? mine[i * MAX_WARPS + from] : 0.0f;
-        }
-    }
-
-    // Sums of what `exchange` gave, given to every thread.
-    template <u32 N> MEMBER void sum_exchanged(float (&value)[N]) {
-        all_exchanged(value, [](float a, float b) { return a + b; });
-    }
-
-    // The largest of values that are not negative, NaN left out.
-    MEMBER float largest(float value) {
-        float values[1] = {value};
-        all(values, [](float a, float b) { return max_number(a, b); });
-        return values[0];
-    }
-
-  private:
-    // Of each of N values, all threads' put together by `both`, for which 0 changes nothing.
-    template <u32 N, class Both> MEMBER void all(float (&value)[N], const Both& both) {
-        all_in_warp(value, both);
-        if (in_warp()) return;
-        exchange(value);
-        all_exchanged(value, both);
-    }
-
-    template <u32 N, class Both> MEMBER void all_in_warp(float (&value)[N], const Both& both) {
-#pragma unroll
-        for (u32 i = 0; i < N; ++i) {
-            for (u32 mask = (threads < LANES ? threads : LANES) / 2; mask > 0; mask /= 2) {
-                value[i] = both(value[i], shuffle_xor(value[i], mask));
-            }
-        }
-    }
-
-    // Both halves of a warp do the same: every lane ends with the result.
-    template <u32 N, class Both> MEMBER void all_exchanged(float (&value)[N], const Both& both) {
-#pragma unroll
-        for (u32 i = 0; i < N; ++i) {
-#pragma unroll
-            for (u32 mask = MAX_WARPS / 2; mask > 0; mask /= 2) {
-                value[i] = both(value[i], shuffle_xor(value[i], mask));
-            }
         }
     }
 };

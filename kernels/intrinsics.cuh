@@ -87,6 +87,7 @@ DEVICE u32 pack_e4m3(float low, float high) {
 // Keeps the compiler from reusing what it computed from `word` before: a row kept as it lay in
 // memory is widened once a pass, instead of being kept in twice the registers as well.
 DEVICE void forget(u32& word) { asm volatile("" : "+r"(word)); }
+DEVICE void forget(u64& number) { asm volatile("" : "+l"(number)); }
 
 // Accesses of 2 to 16 bytes at multiples of their size. Loads are volatile so that none moves
 // above `wait_for_previous_grid`.
@@ -162,6 +163,8 @@ DEVICE void prefetch(u64 address) {
 DEVICE float shuffle_xor(float value, u32 mask) {
     return __shfl_xor_sync(0xffffffffu, value, mask);
 }
+// Whether it is so in any lane; all lanes take part.
+DEVICE bool any_in_warp(bool so) { return __any_sync(0xffffffffu, so); }
 DEVICE void block_barrier() { __syncthreads(); }
 
 #if __CUDA_ARCH__ >= 900

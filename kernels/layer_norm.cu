@@ -12,44 +12,57 @@ struct LayerNorm {
     };
     float shift, rstd, bias;
 
-    // First and second moment about a shift, which need not be the mean: that of the first vectors will
-    // do. Each warp has its own, so that the block waits for its warps once and not twice.
+    // From the sums of the elements and of their squares, which are one exchange between the threads. They lose
+    // at most one bit of the deviations, unless the mean is more than one of them away from 0: then the same about
+    // the mean that was found. A row that is near finds the same bits again, if one beside it is not: they must not
+    // depend on that.
     template <class Row> MEMBER static Measure measure(Row& row, Group& group, u32 channels) {
-        const u32 vectors = group.threads * Row::N;
-        const u32 some = !group.in_warp() ? row.in_warp(1) : channels < vectors ? channels : vectors;
-        const float n = group.in_warp() ? 0.0f : float(row.channels_of_warp());
-        Chains values;
-        row.each_of_first([&](u32 i, float x) { values.add(i, x); });
-        float sum[1] = {values.total()};
-        group.sum_in_warp(sum);
-        const float shift = some > 0 ? sum[0] * reciprocal_fast(float(some)) : 0.0f;
+        Measure found{};
+        if constexpr (Row::KEPT) {
+            found = about<true>(row, group, Zero{}, channels);
+            if (group.any(!is_near(found, channels))) {
+                found = about<false>(row, group, Shift{next_shift(found, channels)}, channels);
+            }
+        } else {
+            // One loop for both passes, since there are no registers for two.
+            float shift = 0.0f;
+#pragma unroll 1
+            for (u32 pass = 0; pass < 2; ++pass) {
+                found = about<false>(row, group, Shift{shift}, channels);
+                if (!group.any(!is_near(found, channels))) break;
+                shift = next_shift(found, channels);
+            }
+        }
+        return found;
+    }
+    MEMBER static bool is_near(const Measure& found, u32 channels) {
+        return found.rest * found.rest * float(channels) <= found.deviations;
+    }
+    MEMBER static float next_shift(const Measure& found, u32 channels) {
+        return is_near(found, channels) ? 0.0f : found.rest;
+    }
+    // Where deviations are measured from.
+    struct Zero {
+        MEMBER float shift() const { return 0.0f; }
+        MEMBER float operator()(float x) const { return x; }
+    };
+    struct Shift {
+        float value;
+        MEMBER float shift() const { return value; }
+        MEMBER float operator()(float x) const { return x - value; }
+    };
+    template <bool ALWAYS, class Row, class From>
+    MEMBER static Measure about(Row& row, Group& group, const From& from, u32 channels) {
         Chains first, second;
         row.each([&](u32 i, float x) {
-            first.add(i, x - shift);
-            second.add_square(i, x - shift);
+            first.add(i, from(x));
+            second.add_square(i, from(x));
         });
         float moments[2] = {first.total(), second.total()};
-        group.sum_in_warp(moments);
-        if (!group.in_warp()) {
-            float warp[4] = {n, shift, moments[0], moments[1]};
-            group.exchange(warp);
-            return of_warps(group, warp, reciprocal_fast(float(channels)));
-        }
-        return of_moments(shift, moments, reciprocal_fast(float(channels)));
-    }
-    MEMBER static Measure of_moments(float shift, const float (&moments)[2], float inverse) {
-        const float rest = moments[0] * inverse;
-        return {shift, rest, multiply_add(-moments[0], rest, moments[1])};
-    }
-    // Of what warps found, each lane one's: the moments about one shift, and their sums.
-    MEMBER static Measure of_warps(Group& group, const float (&warp)[4], float inverse) {
-        float sum[1] = {multiply_add(warp[0], warp[1], warp[2])};
-        group.sum_exchanged(sum);
-        const float shift = sum[0] * inverse, delta = warp[1] - shift, moved = warp[0] * delta;
-        const float twice = multiply_add(warp[2], 2.0f, moved);
-        float moments[2] = {warp[2] + moved, multiply_add(delta, twice, warp[3])};
-        group.sum_exchanged(moments);
-        return of_moments(shift, moments, inverse);
+        if constexpr (ALWAYS) group.sum(moments);
+        else group.sum_by_the_way(moments);
+        const float rest = moments[0] * reciprocal_fast(float(channels));
+        return {from.shift(), rest, multiply_add(-moments[0], rest, moments[1])};
     }
     // After Chan, Golub & LeVeque, with means relative to the first segment's shift.
     MEMBER static void merge(Measure& into, float n, const Measure& more, float n_more) {

@@ -32,18 +32,6 @@ template <class X> struct Part {
     MEMBER Part(const Args& args, const Place& place, u32 first, u32 channels)
         : x(args.x + (place.row * args.x_stride + first) * X::size), channel(place.lane * N),
           step(args.threads * N), end(place.live ? channels : 0) {}
-
-    // The channels of all threads of the warp, with `vectors` vectors each.
-    MEMBER u32 in_warp(u32 vectors) const {
-        constexpr u32 MOST = LANES * N;
-        u32 first = channel - thread_index() % LANES * N, sum = 0;
-#pragma unroll 1
-        for (u32 k = 0; k < vectors; ++k, first += step) {
-            const u32 left = first < end ? end - first : 0;
-            sum += left < MOST ? left : MOST;
-        }
-        return sum;
-    }
 };
 
 // Asks for a row's weight and bias, in the blocks that begin when nobody has had them in the cache:
@@ -114,14 +102,6 @@ template <class X, u32 V> struct Vectors {
         }
     }
 
-    // The same for the elements of the first vector.
-    template <class Visit> MEMBER void each_of_first(const Part<X>& part, u32 from, const Visit& visit) {
-        if (from >= part.end) return;
-#pragma unroll
-        for (u32 i = 0; i < N; ++i) visit(i, widen<X>(raw[0].word, i));
-        for (u32& word : raw[0].word) forget(word);
-    }
-
     // Function, affine and store, where types are constants; weights, and biases, have been loaded if
     // they are EARLY.
     template <Early EARLY, class Function, class Loaded>
@@ -170,6 +150,7 @@ template <class X, u32 V> struct Vectors {
 // All vectors of a thread, in registers. USUAL where operands and output have the type of x.
 template <class X, u32 V, bool USUAL, Early EARLY> struct KeptRow : Part<X> {
     using Part<X>::channel, Part<X>::step, Part<X>::end;
+    static constexpr bool KEPT = true;
     Vectors<X, V> row;
     RawOperands<X> early[EARLY == Early::NOTHING ? 1 : V];
 
@@ -187,9 +168,7 @@ template <class X, u32 V, bool USUAL, Early EARLY> struct KeptRow : Part<X> {
         row.load(*this, channel);
     }
 
-    MEMBER u32 channels_of_warp() const { return this->in_warp(V); }
     template <class Visit> MEMBER void each(const Visit& visit) { row.each(*this, channel, visit); }
-    template <class Visit> MEMBER void each_of_first(const Visit& visit) { row.each_of_first(*this, channel, visit); }
 
     // Uses the row up.
     template <class Function>
@@ -202,17 +181,12 @@ template <class X, u32 V, bool USUAL, Early EARLY> struct KeptRow : Part<X> {
 // Vectors of one thread in memory, loaded each time they are needed, AT_ONCE at a time.
 template <class X> struct ReadRow : Part<X> {
     using Part<X>::N, Part<X>::channel, Part<X>::step;
+    static constexpr bool KEPT = false;
     static constexpr u32 AT_ONCE = 4;
     u32 vectors;
 
     MEMBER ReadRow(const Args& args, const Place& place, u32 first, u32 channels)
         : Part<X>(args, place, first, channels), vectors(args.vectors) {}
-    MEMBER u32 channels_of_warp() const { return this->in_warp(vectors); }
-    template <class Visit> MEMBER void each_of_first(const Visit& visit) const {
-        Vectors<X, 1> one;
-        one.load(*this, channel);
-        one.each_of_first(*this, channel, visit);
-    }
 
     template <class Visit> MEMBER void each(const Visit& visit) const {
 #pragma unroll 1
@@ -238,6 +212,7 @@ template <class X> struct ReadRow : Part<X> {
 // ones that it lies across; written one element a thread, side by side.
 template <class X> struct ReadElements : Part<X> {
     using Part<X>::N, Part<X>::channel, Part<X>::step, Part<X>::end, Part<X>::x;
+    static constexpr bool KEPT = false;
     static constexpr u32 AT_ONCE = 2;  // vectors that are measured
     static constexpr u32 ELEMENTS = 8; // that are read to be written, TURN at once
     static constexpr u32 TURN = 2;
@@ -246,15 +221,10 @@ template <class X> struct ReadElements : Part<X> {
 
     MEMBER ReadElements(const Args& args, const Place& place, u32 first, u32 channels)
         : Part<X>(args, place, first, channels), vectors(args.vectors), skew(u32(x) % 16 / X::size) {}
-    MEMBER u32 channels_of_warp() const { return this->in_warp(vectors); }
 
-    template <class Visit> MEMBER void each(const Visit& visit) const { walk(vectors, visit); }
-    template <class Visit> MEMBER void each_of_first(const Visit& visit) const { walk(1, visit); }
-
-    // The elements of the first `count` vectors.
-    template <class Visit> MEMBER void walk(u32 count, const Visit& visit) const {
+    template <class Visit> MEMBER void each(const Visit& visit) const {
 #pragma unroll 1
-        for (u32 k = 0; k < count; k += AT_ONCE) {
+        for (u32 k = 0; k < vectors; k += AT_ONCE) {
             const u32 from = channel + k * step;
             Raw<8> two[AT_ONCE];
 #pragma unroll
@@ -262,7 +232,7 @@ template <class X> struct ReadElements : Part<X> {
 #pragma unroll
             for (u32 j = 0; j < AT_ONCE; ++j) {
                 const u32 c = from + j * step;
-                if (c >= end || k + j >= count) break;
+                if (c >= end || k + j >= vectors) break;
                 if (!is_inside(c)) load_elements(c, two[j].word);
                 else pick<X>(two[j].word, skew);
 #pragma unroll

@@ -388,10 +388,11 @@ def expm1():
                lambda r, _: r * r / ulp(whole(mpf(r))))
 
 
-def exp2():
-    """P in 2^f = P(f) for |f| <= 1/2, for results of few digits: the error is relative, in ulps of f32 just below 1."""
-    points = grid(-0.5 - MARGIN, 0.5 + MARGIN)
-    return fit(lambda f: 2**f, points, 0, 4, [], lambda f, _: 2.0 ** (24 - f))
+def exp2(low, high):
+    """P in 2^f = P(f) from low to high, for results of few digits: the error is relative, in ulps of f32 just below 1."""
+    points = grid(low - MARGIN, high + MARGIN)
+    worst, c = remez(points, [2.0**f for f in points], [2.0 ** (24 - f) for f in points], 5)
+    return [f32(c) for c in c], worst
 
 
 def erf_exponent(limit):
@@ -417,7 +418,9 @@ use super::{cubics::Cubics, erf::Pieces, rational::Rational, short::Forms, tanh:
     write_polynomial("EXPM1", [
         "`P` in `1 - exp(-r) = r - r^2 P(r)` for `|r| <= ln(2) / 2`."], expm1())
     write_polynomial("EXP2", [
-        "`P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits."], exp2())
+        "`P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits."], exp2(-0.5, 0.5))
+    write_polynomial("EXP2_ABOVE", [
+        "The same for `0 <= f <= 1`."], exp2(0, 1))
     write_polynomial("ERF_EXPONENT", [
         "`R` in `erf(z) = 1 - exp(-(z + z R(z)))` for `z` up to where erf rounds to 1."],
         erf_exponent(4.0))

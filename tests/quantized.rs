@@ -31,57 +31,61 @@ fn quantized(value: f32, element: QuantizedType, scale: f32) -> u8 {
     }
 }
 
-/// The relative error that a call's results may have before the bias: see `Norm::forward_quantized`.
-fn allowed(call: &FusedCall) -> f32 {
-    use ScaleKind::{Given, GivenPerRow};
-    match call.output {
-        Output::Quantized(QuantizedType::I8, Given | GivenPerRow)
-            if call.norm.is_elementwise() && call.gate.is_none() =>
-        {
-            1.5e-4
-        }
-        _ => 0.0,
-    }
+/// Results in f32 that a call rounds, and how far each may be off before that: see `Norm::forward_quantized`.
+fn values(call: &FusedCall, numbers: &Numbers) -> Vec<[f32; 2]> {
+    let of_function = if call.norm.is_elementwise() { 1.5e-4 } else { 0.0 };
+    let (of_gate, of_product) = if call.gate.is_some() { (7e-5, 2e-7) } else { (0.0, 0.0) };
+    let f = call.plain(numbers, F32);
+    let value = |i: usize| {
+        let bias = numbers.bias.as_ref().map_or(0.0, |bias| bias.value(i % call.channels));
+        let gate = call.gate.map_or(1.0, |_| reference::silu(numbers.z.value(i)));
+        let value = f.value(i) * gate;
+        let slack = of_function * (f.value(i) - bias) * gate;
+        [value, slack.abs() + (of_gate + of_product) * value.abs()].map(|v| v as f32)
+    };
+    (0..f.len()).map(value).collect()
 }
 
-/// What a call must write, from the results of the plain call: at least the first, and at most the second; and the scales.
-fn wanted(call: &FusedCall, values: &[f32], numbers: &Numbers) -> (Vec<[u8; 2]>, Vec<f32>) {
-    let Output::Quantized(element, kind) = call.output else { panic!("{call:?}") };
-    let error = allowed(call);
-    let bias = numbers.bias.as_ref().map(Tensor::values);
-    let mut y = Vec::new();
-    let mut used = Vec::new();
-    for (row, values) in values.chunks_exact(call.channels).enumerate() {
-        let largest = values.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
-        let scale = match kind {
-            ScaleKind::Given => numbers.scales[0],
-            ScaleKind::GivenPerRow => numbers.scales[row],
-            ScaleKind::Computed => (largest / element.largest()).max(f32::MIN_POSITIVE),
-        };
-        used.push(scale);
-        for (channel, &v) in values.iter().enumerate() {
-            let bias = bias.as_ref().map_or(0.0, |bias| bias[channel] as f32);
-            let slack = error * (v - bias).abs();
-            y.push([v - slack, v + slack].map(|v| quantized(v, element, scale)));
-        }
+/// The place of a pattern among all of its type; -0 is below 0, NaN beyond all of its sign.
+fn order(bits: u8, element: QuantizedType) -> i16 {
+    match element {
+        QuantizedType::I8 => (bits as i8).into(),
+        QuantizedType::F8E4M3 if bits & 0x80 != 0 => -1 - i16::from(bits & 0x7f),
+        QuantizedType::F8E4M3 => bits.into(),
     }
-    (y, used)
 }
 
 fn check(call: FusedCall) {
     let numbers = call.numbers(call.channels as u64 + 1);
-    let Tensor::F32(values) = call.plain(&numbers, F32) else { panic!("f32 was asked for") };
-    let (y, scales) = wanted(&call, &values, &numbers);
+    let Output::Quantized(element, kind) = call.output else { panic!("{call:?}") };
+    let values = values(&call, &numbers);
     let written = call.run(&numbers);
-    assert_eq!(written.y.len(), y.len());
-    for (i, (&given, bounds)) in written.y.iter().zip(&y).enumerate() {
-        // Without slack both are the same bits, of either type; with it they are of i8.
-        let [least, given, most] = [bounds[0], given as u8, bounds[1]].map(|bits| bits as i8);
-        assert!((least..=most).contains(&given), "{call:?}: {i}: {given} and not {least}..={most}");
-    }
-    if let Output::Quantized(_, ScaleKind::Computed) = call.output {
-        let bits: Vec<u32> = scales.iter().map(|scale| scale.to_bits()).collect();
-        assert_eq!(written.scales, bits, "{call:?}");
+    assert_eq!(written.y.len(), values.len());
+    // Without slack least and most are the same, everywhere.
+    let rows = values.chunks_exact(call.channels).zip(written.y.chunks_exact(call.channels));
+    for (row, (values, given)) in rows.enumerate() {
+        let scale = match kind {
+            ScaleKind::Given => numbers.scales[0],
+            ScaleKind::GivenPerRow => numbers.scales[row],
+            ScaleKind::Computed => {
+                let scale = f32::from_bits(written.scales[row]);
+                let [least, most] = [-1.0, 1.0].map(|sign| {
+                    let largest = values.iter().fold(0.0, |a: f32, v| a.max(v[0].abs() + sign * v[1]));
+                    (largest.min(f32::MAX) / element.largest()).max(f32::MIN_POSITIVE)
+                });
+                assert!((least..=most).contains(&scale), "{call:?}: {scale}, not {least} to {most}");
+                scale
+            }
+        };
+        for (channel, (&[value, slack], &given)) in values.iter().zip(given).enumerate() {
+            let given = order(given as u8, element);
+            let [least, most] = [value - slack, value + slack]
+                .map(|value| order(quantized(value, element, scale), element));
+            assert!(
+                (least..=most).contains(&given),
+                "{call:?}: {row}, {channel}: {given} and not {least} to {most}"
+            );
+        }
     }
 }
 
@@ -125,6 +129,7 @@ fn every_type_with_weight_bias_and_residual() {
                     };
                     check(call);
                     check(FusedCall { residual: Some((Residual::Into, x_type)), ..call });
+                    check(FusedCall { gate: Some(x_type), ..call });
                     check(FusedCall { residual: Some((Residual::InPlace, F32)), gap: 1, ..call });
                 }
             }

@@ -12,7 +12,7 @@ use super::known::Known;
 use super::operands::with_wide_operands;
 use super::piece::{Form, Scale};
 use super::pipeline::{Run, is_usual};
-use super::simd::element::{Output, Storage};
+use super::simd::element::{Output, Rough, Storage};
 use super::simd::{Kernel, portable};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{avx2, avx512};
@@ -102,6 +102,10 @@ unsafe fn run_function<F: Function>(function: F, job: &Job) {
         (Bf16, Stored::Element(Bf16)) => with!(bf16, bf16),
         (Bf16, Stored::Quantized(I8, _)) => with!(bf16, i8),
         (Bf16, Stored::Quantized(F8E4M3, _)) if F::READS_ROW => with!(bf16, F8),
+        (F32, Stored::Rough) if !F::READS_ROW => with!(f32, Rough),
+        (F16, Stored::Rough) if !F::READS_ROW => with!(f16, Rough),
+        (Bf16, Stored::Rough) if !F::READS_ROW => with!(bf16, Rough),
+        (_, Stored::Rough) => unreachable!("rough results of a row function"),
         // See `stores_at_once`, which whoever makes a job asks.
         (F16, Stored::Element(Bf16)) | (Bf16, Stored::Element(F16)) => {
             unreachable!("of one type of 16 bits to the other")

@@ -2,7 +2,7 @@
 
 use super::ahead::{look_up, looks_up, page};
 use super::cache::LINE;
-use super::math::{short_silu, silu};
+use super::math::{SHORT_DIGITS, short_silu, silu};
 use super::simd::{
     Doubt, Kernel, Simd,
     element::{Output, Storage},
@@ -11,21 +11,21 @@ use super::simd::{
 /// Vectors in flight.
 const UNROLL: usize = 4;
 
-/// `values *= silu(z)`, exact to what results in 16 bits need if `SHORT`.
-pub(crate) struct Gate<Z, const SHORT: bool> {
+/// `values *= silu(z)`, exact to what results of so many digits need.
+pub(crate) struct Gate<Z, const DIGITS: u32> {
     pub(crate) z: *const Z,
     pub(crate) values: *mut f32,
     pub(crate) channels: usize,
 }
 
-impl<Z, const SHORT: bool> Gate<Z, SHORT> {
+impl<Z, const DIGITS: u32> Gate<Z, DIGITS> {
     #[inline(always)]
     fn silu<S: Simd, const U: usize>(s: S, z: [S::F; U]) -> [S::F; U] {
-        if SHORT { short_silu(s, z) } else { silu(s, z) }
+        if DIGITS <= SHORT_DIGITS { short_silu::<S, DIGITS, U>(s, z) } else { silu(s, z) }
     }
 }
 
-impl<Z: Storage, const SHORT: bool> Kernel for Gate<Z, SHORT> {
+impl<Z: Storage, const DIGITS: u32> Kernel for Gate<Z, DIGITS> {
     type Output = ();
 
     #[inline(always)]

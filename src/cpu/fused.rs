@@ -42,6 +42,17 @@ const LONGEST_AHEAD: usize = 128 << 10;
 #[repr(align(64))]
 struct Scratch(MaybeUninit<[f32; SCRATCH]>);
 
+/// What is in the scratch piece of what will be stored in `form`: it says how exact it has to be.
+fn scratch_of(norm: Norm, form: Form) -> Stored {
+    let few_digits = matches!(form, Form::Element(ElementType::Bf16) | Form::Quantized(..));
+    // The row functions have no other way.
+    if norm.is_elementwise() && few_digits {
+        Stored::Rough
+    } else {
+        Stored::Element(ElementType::F32)
+    }
+}
+
 impl Fused {
     /// Whether every result depends on its row: a scale is computed from all of them.
     pub(crate) fn needs_rows(&self) -> bool {
@@ -109,7 +120,7 @@ impl Fused {
                 let part = job.part(row, count, 0, channels);
                 match &self.output {
                     None => run(&part),
-                    Some(output) if channels <= SCRATCH => self.run_rows(output, &part, &run),
+                    Some(output) if channels <= SCRATCH => self.run_rows(norm, output, &part, &run),
                     Some(output) => self.run_long_row(norm, output, &part, &run),
                 }
             }
@@ -121,14 +132,14 @@ impl Fused {
     ///
     /// # Safety
     /// As [`run`](Fused::run).
-    unsafe fn run_rows(&self, output: &Output, job: &Job, run: impl Fn(&Job)) {
+    unsafe fn run_rows(&self, norm: Norm, output: &Output, job: &Job, run: impl Fn(&Job)) {
         let mut scratch = Scratch(MaybeUninit::uninit());
         let channels = job.channels;
         let y = NonNull::from(&mut scratch.0).cast::<f32>();
         let layout = Layout::new(job.rows, channels, channels);
         run(&Job {
             y: Places::new(y.cast(), layout),
-            stored: Stored::Element(ElementType::F32),
+            stored: scratch_of(norm, output.form),
             ..*job
         });
         for row in 0..job.rows {
@@ -161,7 +172,7 @@ impl Fused {
                 let y_places = Places::new(y.cast(), Layout::new(1, end - first, end - first));
                 run(&Job {
                     y: y_places,
-                    stored: Stored::Element(ElementType::F32),
+                    stored: scratch_of(norm, output.form),
                     statistics,
                     ..job.part(0, 1, first, end)
                 });

@@ -107,6 +107,8 @@ pub(crate) struct Tensor {
 pub(crate) enum Stored {
     Element(ElementType),
     Quantized(QuantizedType, Scale),
+    /// As f32, which will be rounded to [at most eight digits](super::simd::element::Rough). Of element-wise functions only.
+    Rough,
 }
 
 impl Stored {
@@ -116,6 +118,7 @@ impl Stored {
         match self {
             Self::Element(element) => element.size(),
             Self::Quantized(..) => 1,
+            Self::Rough => ElementType::F32.size(),
         }
     }
 
@@ -128,7 +131,7 @@ impl Stored {
         match self {
             // SAFETY: the same contract.
             Self::Quantized(element, scale) => Self::Quantized(element, unsafe { scale.from(row) }),
-            Self::Element(_) => self,
+            Self::Element(_) | Self::Rough => self,
         }
     }
 }

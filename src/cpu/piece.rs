@@ -119,10 +119,15 @@ impl Piece {
                     let z = z.places.at::<$ty>(row, channel);
                     let values = values.as_ptr();
                     match form {
-                        Form::Element(ElementType::F16 | ElementType::Bf16) => {
-                            enter(isa, Gate::<_, true> { z, values, channels })
+                        Form::Element(ElementType::F32) => {
+                            enter(isa, Gate::<_, 24> { z, values, channels })
                         }
-                        _ => enter(isa, Gate::<_, false> { z, values, channels }),
+                        Form::Element(ElementType::F16) => {
+                            enter(isa, Gate::<_, 11> { z, values, channels })
+                        }
+                        Form::Element(ElementType::Bf16) | Form::Quantized(..) => {
+                            enter(isa, Gate::<_, 8> { z, values, channels })
+                        }
                     }
                 }};
             }

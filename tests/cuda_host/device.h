@@ -61,6 +61,7 @@ u32 cluster_index();
 void* shared(const void* tag, std::size_t bytes);
 float read_shared_of(const float* own, u32 rank);
 float shuffle_xor(float value, u32 mask);
+bool any_in_warp(bool so);
 void block_barrier();
 void cluster_arrive();
 void cluster_wait();
@@ -109,6 +110,7 @@ DEVICE u32 pack_bf16(float low, float high) {
 }
 
 DEVICE void forget(u32&) {}
+DEVICE void forget(u64&) {}
 
 DEVICE void load_any(void* to, u64 address, u32 bytes) {
     host::check_access(address, bytes, false);
@@ -152,6 +154,7 @@ DEVICE void store_16(u64 address, const u32* word) { store_any(address, word, 16
 DEVICE void prefetch(u64 address) { host::check_access(address, 1, false); }
 
 DEVICE float shuffle_xor(float value, u32 mask) { return host::shuffle_xor(value, mask); }
+DEVICE bool any_in_warp(bool so) { return host::any_in_warp(so); }
 DEVICE void block_barrier() { host::block_barrier(); }
 DEVICE void wait_for_previous_grid() { host::wait_for_previous_grid(); }
 DEVICE void allow_next_grid() {}

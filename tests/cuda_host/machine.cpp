@@ -280,6 +280,22 @@ float shuffle_xor(float value, u32 mask) {
     return warp.value[half][lane ^ mask];
 }
 
+bool any_in_warp(bool so) {
+    // No mask of a shuffle.
+    constexpr u32 VOTE = LANES;
+    Warp& warp = self->block->warps[self->index / LANES];
+    const u32 lane = self->index % LANES, half = self->shuffles++ % 2;
+    warp.value[half][lane] = so;
+    warp.mask[half][lane] = VOTE;
+    wait_at(warp.barrier, warp.barrier.arrive());
+    bool any = false;
+    for (u32 other = 0; other < LANES; ++other) {
+        if (warp.mask[half][other] != VOTE) fault("lanes vote while others shuffle");
+        any |= warp.value[half][other] != 0.0f;
+    }
+    return any;
+}
+
 void block_barrier() { wait_at(self->block->barrier, self->block->barrier.arrive()); }
 
 void cluster_arrive() { self->cluster_generation = machine.cluster.arrive(); }

@@ -110,6 +110,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const FMA: bool = true;
     const FOR_MEMORY: bool = true;
     const FAST_LOOKUP: bool = true;
+    const FAST_EXP2: bool = true;
     const RSQRT_BITS: u32 = 14;
     const BF16_CONVERSION: bool = BF16;
     const BF16_SUMS: bool = true;
@@ -131,6 +132,9 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<8>(a);
         fn times_exp2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+        // Rounded down, to no binary digit behind the point, without a word of it being inexact.
+        fn fraction(a: __m512) -> __m512 = _mm512_reduce_ps::<0b1001>(a);
+        fn reciprocal_estimate(a: __m512) -> __m512 = _mm512_rcp14_ps(a);
         fn exp2(n: __m512) -> __m512 = _mm512_scalef_ps(_mm512_set1_ps(1.0), n);
         fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
         fn first_n(a: __m512, n: usize, rest: __m512) -> __m512 =

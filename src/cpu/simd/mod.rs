@@ -105,6 +105,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// Whether [`lookup`](Simd::lookup) is one instruction rather than a loop over lanes, and
     /// [`lookup_x2`](Simd::lookup_x2) another.
     const FAST_LOOKUP: bool;
+    /// Whether [`fraction`](Simd::fraction) and [`reciprocal_estimate`](Simd::reciprocal_estimate) are one instruction
+    /// each, and [`times_exp2`](Simd::times_exp2) one that takes any `n` for its floor.
+    const FAST_EXP2: bool = false;
     /// Number of correct bits of [`rsqrt_estimate`](Simd::rsqrt_estimate).
     const RSQRT_BITS: u32;
     /// Whether there is a conversion to bfloat16, which takes subnormal numbers for 0.
@@ -144,6 +147,16 @@ pub(crate) unsafe trait Simd: Copy {
     #[inline(always)]
     fn times_exp2(self, a: Self::F, n: Self::F) -> Self::F {
         self.mul(a, self.exp2(n))
+    }
+    /// `a` less its floor; 0 where `a` is infinite. Only where `FAST_EXP2`.
+    #[inline(always)]
+    fn fraction(self, _a: Self::F) -> Self::F {
+        unreachable!("`FAST_EXP2` says whether it is there")
+    }
+    /// `1 / a` with 14 correct bits for `|a|` from 2^-126 to 2^126; 0 for infinity. Only where `FAST_EXP2`.
+    #[inline(always)]
+    fn reciprocal_estimate(self, _a: Self::F) -> Self::F {
+        unreachable!("`FAST_EXP2` says whether it is there")
     }
     /// Lane by lane, the entry of the table whose number the last four bits of `index` are.
     fn lookup(self, table: &[f32; 16], index: Self::F) -> Self::F;

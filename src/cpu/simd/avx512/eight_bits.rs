@@ -98,15 +98,13 @@ unsafe fn lane_to_e4m3(v: __m512) -> __m512i {
         /// For VRANGEPS: the smaller magnitude, without a sign.
         const LEAST_MAGNITUDE: i32 = 0b1010;
         let magnitude = _mm512_range_ps::<LEAST_MAGNITUDE>(v, _mm512_set1_ps(448.0));
-        // The power of two below, at least that of the smallest normal number. Numbers around 2^20 times it are
-        // as far apart as those of four digits are there, so adding that rounds to them.
         let normal = _mm512_max_ps(magnitude, _mm512_castsi512_ps(all(E4M3_NORMAL)));
-        let power = _mm512_and_si512(_mm512_castps_si512(normal), all(0x7f80_0000));
-        let rounder = _mm512_add_epi32(power, all((20 << 23) + E4M3_UNITS));
+        let power = _mm512_srli_epi32::<23>(_mm512_castps_si512(normal));
+        let rounders = _mm512_loadu_si512(E4M3_ROUNDERS.as_ptr().cast());
+        let rounder = _mm512_permutexvar_epi32(power, rounders);
+        // Only the last seven bits count.
         let sum = _mm512_add_ps(magnitude, _mm512_castsi512_ps(rounder));
-        // Eight patterns to a power of two. Only the last seven bits count.
-        let patterns = _mm512_srli_epi32::<20>(power);
-        let value = _mm512_add_epi32(_mm512_castps_si512(sum), patterns);
+        let value = _mm512_castps_si512(sum);
         // The sign, and all bits above it, so that packing takes it for a signed byte: 0xca is the truth table
         // of `if a { b } else { c }`.
         let sign = _mm512_srai_epi32::<24>(_mm512_castps_si512(v));
@@ -114,11 +112,20 @@ unsafe fn lane_to_e4m3(v: __m512) -> __m512i {
     }
 }
 
-/// Units that the rounder of [`lane_to_e4m3`] has more than a power of two: an even number, so that halves still go to
-/// even; and as many as make 0 of the eight patterns of each power of two below the smallest normal one, of which
-/// the seven bits of a pattern are what matters.
-const E4M3_UNITS: u32 = (8 * 121_u32).wrapping_neg() & 0x7f;
-const _: () = assert!(E4M3_UNITS.is_multiple_of(2));
+/// What rounds to a number of E4M3 when it is added, by the last four bits of the exponent, which is that of the smallest
+/// normal number or more. Numbers around 2^20 times a power of two are as far apart as those of four digits are from
+/// there on. And the last bits of the sum are the pattern: eight to a power of two, which are even units, so that
+/// halves still go to even.
+const E4M3_ROUNDERS: [u32; 16] = {
+    let first = E4M3_NORMAL >> 23;
+    let mut rounders = [0; 16];
+    let mut power = first;
+    while power < first + 15 {
+        rounders[power as usize % 16] = (power + 20 << 23) + 8 * (power - first);
+        power += 1;
+    }
+    rounders
+};
 
 /// Stores 64 bytes.
 ///
