@@ -178,9 +178,8 @@ fn measure<Q: Quantized + Default>(
                 noise += (given - wanted) * (given - wanted);
                 let nearest = reference::quantized(wanted / scale, Q::TYPE) * scale;
                 // Half way between two steps the results' own errors may decide otherwise: in f32, and with what
-                // the element-wise functions make do with for i8 of a given scale.
-                let few_digits = source == Source::Static && Q::TYPE == QuantizedType::I8;
-                let error = if few_digits { 1.5e-4 } else { 1e-5 };
+                // the element-wise functions make do with.
+                let error = if norm.is_elementwise() { 1.5e-4 } else { 1e-5 };
                 let slack = error * (wanted.abs() + nearest.abs());
                 found.nearest &= (given - wanted).abs() <= (nearest - wanted).abs() + slack;
             }

@@ -107,16 +107,19 @@ class Forward(unittest.TestCase):
                 out = np.empty(x.shape, dtype)
                 scales = np.empty(7, np.float32)
                 dynorm.forward(norm, x, out=out, scales=scales, compute_scales=True)
-                np.testing.assert_array_equal(scales, np.abs(exact).max(-1) / np.float32(largest))
+                # What such results make do with; a fiftieth of a step of int8.
+                error = 1.5e-4 if elementwise else 0
+                np.testing.assert_allclose(scales, np.abs(exact).max(-1) / np.float32(largest), error)
                 for given in (scales, np.float32([0.01])):
                     dynorm.forward(norm, x, out=out, scales=given)
                     ratio = np.clip(exact * (np.float32(1) / given)[:, None], -largest, largest)
-                    wanted = np.rint(ratio) if dtype is np.int8 else ratio
-                    if dtype is np.int8 and elementwise:
-                        # A fiftieth of a step may decide how a ratio is rounded.
-                        self.assertLess(np.abs(out - ratio).max(), 0.5 + 0.02)
+                    wanted = (np.rint(ratio) if dtype is np.int8 else ratio).astype(dtype)
+                    if elementwise:
+                        # It may decide how a ratio is rounded.
+                        off, best = (np.abs(y.astype(np.float32) - ratio) for y in (out, wanted))
+                        self.assertTrue((off <= best + 2 * error * np.abs(ratio)).all())
                     else:
-                        np.testing.assert_array_equal(out, wanted.astype(dtype))
+                        np.testing.assert_array_equal(out, wanted)
 
     def test_what_is_fused_must_fit(self):
         norm, x = dynorm.dyt(1.0), normals(4, 8)

@@ -63,8 +63,8 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
 /// * From one type of 16 bits to the other it does not: hardly anyone wants that, and everyone would wait for two in
 ///   nine of the kernels to be compiled.
 /// * The element-wise ones do not in fp8: their constants and those of the rounding do not fit into the registers
-///   together, and f32 that are quantised after take less time (`cargo bench --bench fused` of either, in L2 on a
-///   Zen 4).
+///   together, and f32 that are quantised after took less time (`cargo bench --bench fused` of either, in L2 on a
+///   Zen 4, when both were of all digits).
 /// * Nor do they where the scale is computed: to compute their results twice takes longer than to keep them as f32
 ///   meanwhile.
 pub(crate) fn stores_at_once(norm: Norm, x: ElementType, form: Form) -> bool {

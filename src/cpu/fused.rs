@@ -86,9 +86,12 @@ impl Fused {
     /// memory or the output goes there, in the usual way.
     fn makes_sums_ahead(&self, job: &Job) -> bool {
         let Job { channels, x_element, .. } = *job;
-        let usual = job.stored == Stored::Element(x_element)
-            && Plain::of(job).is_some()
-            && job.isa != Isa::Portable;
+        let usual_form = match job.stored {
+            Stored::Element(element) => element == x_element,
+            Stored::Quantized(..) => true,
+            Stored::Rough => false,
+        };
+        let usual = usual_form && Plain::of(job).is_some() && job.isa != Isa::Portable;
         (job.fetch || job.stream)
             && usual
             && self.output.is_none()

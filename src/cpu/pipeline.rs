@@ -25,6 +25,11 @@ pub(crate) const fn is_usual<A: Affine, X: Output, Y: Output>() -> bool {
     A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED
 }
 
+/// Whether sums with a residual can be made while rows are written.
+const fn may_make_sums<A: Affine, X: Output, Y: Output>() -> bool {
+    is_usual::<A, X, Y>() || (A::PLAIN && Y::QUANTIZED)
+}
+
 /// A job with its function and types, ready to be entered with an instruction set. `MEMORY`: the input
 /// may be fetched ahead, or the output written past the caches.
 pub(crate) struct Run<'a, F, A, X, Y, const MEMORY: bool> {
@@ -81,7 +86,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         };
         let work = Work::<A, MEMORY> { job, affine: self.affine, around, ahead };
         let mut sums =
-            if const { MEMORY && is_usual::<A, X, Y>() } { Sums::<X>::of(job) } else { None };
+            if const { MEMORY && may_make_sums::<A, X, Y>() } { Sums::<X>::of(job) } else { None };
         debug_assert!(sums.is_some() || !job.makes_sums);
         let mut row = 0;
         while row < job.rows {
@@ -105,6 +110,11 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
                 {
                     let work = Work::<A, false> { job, affine: self.affine, around: None, ahead };
                     run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
+                    continue;
+                }
+                // Not another copy of each of these.
+                if const { MEMORY && Y::QUANTIZED && may_make_sums::<A, X, Y>() } {
+                    run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, &mut sums, rows, x, y);
                     continue;
                 }
                 match &mut sums {
@@ -227,6 +237,23 @@ impl Meanwhile for () {
     unsafe fn before<S: Simd>(&mut self, _: S, _: usize) {}
     #[inline(always)]
     unsafe fn with_block<S: Simd>(&mut self, _: S) {}
+}
+
+impl<M: Meanwhile> Meanwhile for Option<M> {
+    #[inline(always)]
+    unsafe fn before<S: Simd>(&mut self, s: S, end: usize) {
+        if let Some(some) = self {
+            // SAFETY: the same contract.
+            unsafe { some.before(s, end) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn with_block<S: Simd>(&mut self, s: S) {
+        if let Some(some) = self {
+            // SAFETY: the same contract.
+            unsafe { some.with_block(s) };
+        }
+    }
 }
 
 /// Function, affine and store over a row at `x` and `y` from channel `i` on, up to `stop` in parts of
