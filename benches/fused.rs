@@ -31,7 +31,7 @@ struct Buffers {
 /// copy beside it has, and the call.
 type Variant = (&'static str, f64, usize, fn(&mut Buffers, Norm));
 
-const VARIANTS: [Variant; 8] = [
+const VARIANTS: [Variant; 9] = [
     ("plain", 4.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, y, weight, .. } = b;
         let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
@@ -70,13 +70,8 @@ const VARIANTS: [Variant; 8] = [
         let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Given(0.05));
         call.weight(weight).run().expect("valid");
     }),
-    ("residual, int8 computed", 7.0, CHANNELS, |b, norm| {
-        let Buffers { rows, x, residual, int8, weight, scales, .. } = b;
-        let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
-        let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
-        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Computed(scales));
-        call.residual(residual).weight(weight).run().expect("valid");
-    }),
+    ("residual, int8 given", 7.0, CHANNELS, |b, norm| residual_and_int8(b, norm, false)),
+    ("residual, int8 computed", 7.0, CHANNELS, |b, norm| residual_and_int8(b, norm, true)),
     // Of 4096 channels 3072 are q, as heads of 128. Not in place: repeated, that would soon make zeros.
     ("heads", 4.0 * 0.75, OF_HEADS, |b, norm| {
         let Buffers { rows, x, y, weight, .. } = b;
@@ -92,6 +87,15 @@ const VARIANTS: [Variant; 8] = [
         norm.forward(x, y).weight(&weight[..HEAD]).run().expect("valid");
     }),
 ];
+
+fn residual_and_int8(b: &mut Buffers, norm: Norm, computed: bool) {
+    let Buffers { rows, x, residual, int8, weight, scales, .. } = b;
+    let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
+    let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
+    let scale = if computed { Scale::Computed(scales) } else { Scale::Given(0.05) };
+    let call = norm.forward_quantized(rows_of(x, *rows), y, scale);
+    call.residual(residual).weight(weight).run().expect("valid");
+}
 
 /// Elements beyond a buffer's content, so that it can begin at a cache line, and so that two buffers of 128 MiB are
 /// not that and one page apart: Zen's level-1 cache looks for a line where a hash of its address points, which is

@@ -180,9 +180,9 @@ typedef uint32_t dynorm_isa;
 
 // Where the scales of an output of 8 bits come from. Its elements are the results in f32, multiplied
 // with the reciprocal of their scale, rounded to nearest even; what is out of range becomes the
-// largest value of its sign. On the CPU, DyT, DyISRU and Derf into i8 by given scales, without a gate,
-// have a relative error of up to 1.5e-4 before weight and bias: at most a fiftieth of a step where there
-// is no bias or the scale is that of `dynorm_output_bound`. Scales must be finite and at least 2^-126.
+// largest value of its sign. DyT, DyISRU and Derf have a relative error of up to 1.5e-4 before weight and
+// bias: at most a fiftieth of a step of i8 where there is no bias or the scale is that of
+// `dynorm_output_bound`; a gate comes with 7e-5 more. Scales must be finite and at least 2^-126.
 // Those that are given are checked on the CPU; a device reads them when the stream comes to the call, and
 // checks nothing.
 enum dynorm_scale

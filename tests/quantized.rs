@@ -6,7 +6,6 @@ mod common;
 use common::fused::{FusedCall, LENGTHS, Numbers, Output, Residual, ScaleKind};
 use common::isas;
 use common::random::stratified_f32;
-use common::tensor::Tensor;
 use dynorm::{
     ElementType, F8E4M3, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale, reference,
 };
@@ -61,6 +60,9 @@ fn check(call: FusedCall) {
     let values = values(&call, &numbers);
     let written = call.run(&numbers);
     assert_eq!(written.y.len(), values.len());
+    if call.residual.is_some() {
+        assert_eq!(written.sum, call.sum(&numbers).all_bits(), "{call:?}");
+    }
     // Without slack least and most are the same, everywhere.
     let rows = values.chunks_exact(call.channels).zip(written.y.chunks_exact(call.channels));
     for (row, (values, given)) in rows.enumerate() {
@@ -70,10 +72,14 @@ fn check(call: FusedCall) {
             ScaleKind::Computed => {
                 let scale = f32::from_bits(written.scales[row]);
                 let [least, most] = [-1.0, 1.0].map(|sign| {
-                    let largest = values.iter().fold(0.0, |a: f32, v| a.max(v[0].abs() + sign * v[1]));
+                    let largest =
+                        values.iter().fold(0.0, |a: f32, v| a.max(v[0].abs() + sign * v[1]));
                     (largest.min(f32::MAX) / element.largest()).max(f32::MIN_POSITIVE)
                 });
-                assert!((least..=most).contains(&scale), "{call:?}: {scale}, not {least} to {most}");
+                assert!(
+                    (least..=most).contains(&scale),
+                    "{call:?}: {scale}, not {least} to {most}"
+                );
                 scale
             }
         };
@@ -151,6 +157,33 @@ fn streamed_rows_of_different_scales() {
                             stream: Some(true),
                             ..FusedCall::new(norm, isa, 7, channels)
                         });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Over a residual of the input's type streamed rows are quantised while the sums of the next ones are made.
+#[test]
+fn streamed_rows_over_a_residual() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for x_type in ElementType::ALL {
+                for (element, kind) in
+                    QuantizedType::ALL.into_iter().flat_map(|e| KINDS.map(|k| (e, k)))
+                {
+                    for channels in [5, 64, 200, 577] {
+                        let call = FusedCall {
+                            x_type,
+                            output: Output::Quantized(element, kind),
+                            weight: Some(F32),
+                            residual: Some((Residual::InPlace, x_type)),
+                            stream: Some(true),
+                            ..FusedCall::new(norm, isa, 9, channels)
+                        };
+                        check(call);
+                        check(FusedCall { residual: Some((Residual::Into, x_type)), ..call });
                     }
                 }
             }

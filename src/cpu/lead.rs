@@ -85,7 +85,7 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
         for i in 0..count {
             let row = ready.get(i);
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
-            let results = Results::of::<X, Y, MEMORY>(s, work, row, rows.start + i, from);
+            let results = Results::of::<X, Y, MEMORY>(s, work, &mut (), row, rows.start + i, from);
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
             let places = (from, to);
             let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(

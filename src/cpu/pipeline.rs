@@ -204,7 +204,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
             if const { begins_next::<S, F, A, X, Y, MEMORY>() } && i + 1 < rows.len() {
                 read = read_first(s, x.wrapping_add(job.x.stride), job.channels, &mut reading);
             }
-            let results = Results::of::<X, Y, MEMORY>(s, work, row, index, x);
+            let results = Results::of::<X, Y, MEMORY>(s, work, meanwhile, row, index, x);
             let y = y.add(i * job.y.stride);
             let from =
                 begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, (x, y));

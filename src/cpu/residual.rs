@@ -157,6 +157,9 @@ pub(super) struct Sums<T> {
     sum: *mut T,
     made: usize,
     all: usize,
+    /// How many may be made for now, so that those of two rows at most are in the caches.
+    most: usize,
+    channels: usize,
     ahead: Ahead,
 }
 
@@ -171,6 +174,8 @@ impl<T: Storage> Sums<T> {
             sum: tensors.sum.places.at::<T>(row, channel),
             made: 0,
             all: job.rows * job.channels,
+            most: 0,
+            channels: job.channels,
             ahead: Ahead::straight::<T>(&tensors.x.places, job.channels),
         })
     }
@@ -179,6 +184,8 @@ impl<T: Storage> Sums<T> {
 impl<T: Storage> Meanwhile for Sums<T> {
     #[inline(always)]
     unsafe fn before<S: Simd>(&mut self, s: S, end: usize) {
+        // Up to a block may be missing of the row that comes then.
+        self.most = end + self.channels;
         while self.made < end {
             // SAFETY: the same contract; less than a block is left where none has been made.
             unsafe {
@@ -197,7 +204,7 @@ impl<T: Storage> Meanwhile for Sums<T> {
     #[inline(always)]
     unsafe fn with_block<S: Simd>(&mut self, s: S) {
         let block = UNROLL * S::LANES;
-        if self.all - self.made < block {
+        if self.all - self.made < block || self.made >= self.most {
             return;
         }
         let (x, residual) = (self.x.wrapping_add(self.made), self.residual.wrapping_add(self.made));

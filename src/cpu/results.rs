@@ -5,7 +5,7 @@ use super::affine::Affine;
 use super::finish::largest_lane;
 use super::function::Pointwise;
 use super::job::Stored;
-use super::pipeline::{UNROLL, Work};
+use super::pipeline::{Meanwhile, UNROLL, Work};
 use super::simd::{
     Simd,
     element::{Output, Storage},
@@ -28,6 +28,7 @@ impl<S: Simd, R: Pointwise<S>> Results<S, R> {
     pub(super) unsafe fn of<X: Storage, Y: Output, const MEMORY: bool>(
         s: S,
         work: &Work<impl Affine, MEMORY>,
+        meanwhile: &mut impl Meanwhile,
         row: R,
         index: usize,
         x: *const X,
@@ -38,7 +39,7 @@ impl<S: Simd, R: Pointwise<S>> Results<S, R> {
             Stored::Quantized(element, scale) if Y::QUANTIZED => unsafe {
                 // See `stores_at_once`: element-wise functions have no scale of their own making here.
                 let largest = if const { R::OF_ROW } && scale.is_computed() {
-                    largest::<S, X, Y>(s, &row, work.affine, x, work.job.channels)
+                    largest::<S, X, Y>(s, &row, work.affine, meanwhile, x, work.job.channels)
                 } else {
                     0.0
                 };
@@ -60,6 +61,7 @@ unsafe fn largest<S: Simd, X: Storage, Y: Output>(
     s: S,
     row: &impl Pointwise<S>,
     affine: impl Affine,
+    meanwhile: &mut impl Meanwhile,
     x: *const X,
     n: usize,
 ) -> f32 {
@@ -69,6 +71,10 @@ unsafe fn largest<S: Simd, X: Storage, Y: Output>(
     // SAFETY: the caller vouches for the row, of which `part` or a block are left at `i`.
     unsafe {
         while n - i >= UNROLL * S::LANES {
+            // Half of what there is to do: the rest is done when the row is written.
+            if (i / (UNROLL * S::LANES)).is_multiple_of(2) {
+                meanwhile.with_block(s);
+            }
             let x = Whole.load::<S, X, UNROLL>(s, x.add(i));
             let v = affine.apply(s, Whole, i, row.apply::<UNROLL, Y>(s, x));
             for j in 0..UNROLL {

@@ -121,7 +121,7 @@ const E4M3_ROUNDERS: [u32; 16] = {
     let mut rounders = [0; 16];
     let mut power = first;
     while power < first + 15 {
-        rounders[power as usize % 16] = (power + 20 << 23) + 8 * (power - first);
+        rounders[power as usize % 16] = ((power + 20) << 23) + 8 * (power - first);
         power += 1;
     }
     rounders
