@@ -122,7 +122,7 @@ BREAKS = [
     ("fused: the residual is added in every pass", "fused_row_access.cuh", "        adds = false;\n", ""),
     ("fused: operands of the first segment", "fused_row_access.cuh", "const u64 channel = first + c;", "const u64 channel = c;"),
     ("fused: a scale from each thread alone", "fused_rows.cuh", "Group(group).largest(output.largest)", "output.largest"),
-    ("fused: an infinite scale", "fused_rows.cuh", "min_nan(group.largest(output.largest), 0x1.fffffep127f)", "group.largest(output.largest)"),
+    ("fused: an infinite scale", "fused_rows.cuh", "min_nan(Group(group).largest(output.largest), 0x1.fffffep127f)", "group.largest(output.largest)"),
     ("fused: statistics of the wrong row", "fused_rows.cuh", "args.statistics_address + 16 * at.row(args)", "args.statistics_address + 16 * at.token"),
     ("fused: the shard's channels", "fused_rows.cuh", "per_channel = reciprocal_exact(known.count);", ""),
     ("fused: rows without the wait", "fused_rows.cuh", "wait_for_previous_grid();\n    Segments segments(args, place, at);\n    Group group(args.threads);\n    typename", "Segments segments(args, place, at);\n    Group group(args.threads);\n    typename"),
