@@ -11,6 +11,7 @@ mod fused;
 mod gpu;
 
 use cuda_common::case::{Case, Numbers, Tensors};
+use cuda_common::far::check_neighbours;
 use dynorm::cuda::{DeviceRows, Forward};
 use dynorm::{ElementType, Error, Norm, bf16};
 use exhaustive::{Inputs, Rounded};
@@ -143,6 +144,17 @@ fn the_same_bits_at_any_alignment_batch_and_in_place() {
             }
         }
     }
+}
+
+#[test]
+fn once_rows_far_from_zero() {
+    let Some(gpu) = Gpu::open() else { return };
+    check_neighbours(|case, value| {
+        run_with(&gpu, case, value, ULP, |call| {
+            gpu.launch(&call);
+            gpu.synchronize();
+        })
+    });
 }
 
 #[test]

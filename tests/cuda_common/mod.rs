@@ -4,4 +4,5 @@
 
 pub mod buffer;
 pub mod case;
+pub mod far;
 pub mod fused;
