@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// An instruction set that the kernels are compiled for, the least first. Results of one
 /// instruction set are the same to the bit for every split and alignment; between instruction
-/// sets, and of DyT, DyISRU and Derf between processors of different makers, they differ within the
+/// sets, and of DyT, DyISRU, Derf and gates between processors of different makers, they differ within the
 /// stated errors.
 ///
 /// ```

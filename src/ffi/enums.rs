@@ -61,7 +61,7 @@ pub enum dynorm_scale {
 
 /// Instructions for the CPU's kernels. On one of them, on one processor, a row gives the same bits in
 /// every call; between them results differ within the errors that the README states, and so do those of
-/// DyT, DyISRU and Derf between processors of different makers.
+/// DyT, DyISRU, Derf and gates between processors of different makers.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum dynorm_isa {
