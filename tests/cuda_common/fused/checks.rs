@@ -242,14 +242,26 @@ fn forward_with(
     y.bits().iter().map(|&bits| f32::from_bits(bits).into()).collect()
 }
 
-/// Checks what is found of rows against f64.
+/// Checks what is found of rows, near 0 and far from it, against f64.
 pub fn check_statistics(machine: &mut dyn Machine, norm: Norm, element: ElementType, shape: Shape) {
+    for distance in [0.0, 300.0] {
+        check_statistics_of(machine, norm, element, shape, &|row, c| input(row, c) + distance);
+    }
+}
+
+fn check_statistics_of(
+    machine: &mut dyn Machine,
+    norm: Norm,
+    element: ElementType,
+    shape: Shape,
+    value: &dyn Fn(usize, usize) -> f64,
+) {
     let kind = Kind::from(element);
-    let found = statistics_of(machine, norm, element, shape, &input);
+    let found = statistics_of(machine, norm, element, shape, value);
     for (row, found) in found.into_iter().enumerate() {
         let n = shape.channels as f64;
         let x: Vec<f64> =
-            (0..shape.channels).map(|c| kind.value(kind.round(input(row, c)))).collect();
+            (0..shape.channels).map(|c| kind.value(kind.round(value(row, c)))).collect();
         let mean = if let Norm::RmsNorm { .. } = norm { 0.0 } else { x.iter().sum::<f64>() / n };
         let m2: f64 = x.iter().map(|x| (x - mean).powi(2)).sum();
         let given = f64::from(found.mean) + f64::from(found.mean_low);
