@@ -51,6 +51,7 @@ struct LayerNorm {
         MEMBER float shift() const { return value; }
         MEMBER float operator()(float x) const { return x - value; }
     };
+    // ALWAYS if no row of a call does without it.
     template <bool ALWAYS, class Row, class From>
     MEMBER static Measure about(Row& row, Group& group, const From& from, u32 channels) {
         Chains first, second;

@@ -7,7 +7,8 @@ use common::fused::{FusedCall, LENGTHS, Numbers, Output, Residual, ScaleKind};
 use common::isas;
 use common::random::stratified_f32;
 use dynorm::{
-    ElementType, F8E4M3, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale, reference,
+    ElementType, F8E4M3, Isa, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale,
+    reference,
 };
 
 use ElementType::{Bf16, F16, F32};
@@ -118,28 +119,32 @@ fn every_length_and_scale() {
     }
 }
 
+/// Calls of every function, instruction set, type of x, and form and scale of the output.
+fn every_type(rows: usize, channels: usize) -> impl Iterator<Item = FusedCall> {
+    let outputs = || QuantizedType::ALL.into_iter().flat_map(|e| KINDS.map(|k| (e, k)));
+    Norm::DEFAULTS.into_iter().flat_map(isas_of).flat_map(move |(norm, isa)| {
+        ElementType::ALL.into_iter().flat_map(move |x_type| {
+            outputs().map(move |(element, kind)| FusedCall {
+                x_type,
+                output: Output::Quantized(element, kind),
+                ..FusedCall::new(norm, isa, rows, channels)
+            })
+        })
+    })
+}
+
+fn isas_of(norm: Norm) -> impl Iterator<Item = (Norm, Isa)> {
+    isas().into_iter().map(move |isa| (norm, isa))
+}
+
 #[test]
 fn every_type_with_weight_bias_and_residual() {
-    for norm in Norm::DEFAULTS {
-        for isa in isas() {
-            for x_type in ElementType::ALL {
-                for (element, kind) in
-                    QuantizedType::ALL.into_iter().flat_map(|e| KINDS.map(|k| (e, k)))
-                {
-                    let call = FusedCall {
-                        x_type,
-                        output: Output::Quantized(element, kind),
-                        weight: Some(Bf16),
-                        bias: Some(F16),
-                        ..FusedCall::new(norm, isa, 20, 131)
-                    };
-                    check(call);
-                    check(FusedCall { residual: Some((Residual::Into, x_type)), ..call });
-                    check(FusedCall { gate: Some(x_type), ..call });
-                    check(FusedCall { residual: Some((Residual::InPlace, F32)), gap: 1, ..call });
-                }
-            }
-        }
+    for call in every_type(20, 131) {
+        let call = FusedCall { weight: Some(Bf16), bias: Some(F16), ..call };
+        check(call);
+        check(FusedCall { residual: Some((Residual::Into, call.x_type)), ..call });
+        check(FusedCall { gate: Some(call.x_type), ..call });
+        check(FusedCall { residual: Some((Residual::InPlace, F32)), gap: 1, ..call });
     }
 }
 
@@ -167,26 +172,10 @@ fn streamed_rows_of_different_scales() {
 /// Over a residual of the input's type streamed rows are quantised while the sums of the next ones are made.
 #[test]
 fn streamed_rows_over_a_residual() {
-    for norm in Norm::DEFAULTS {
-        for isa in isas() {
-            for x_type in ElementType::ALL {
-                for (element, kind) in
-                    QuantizedType::ALL.into_iter().flat_map(|e| KINDS.map(|k| (e, k)))
-                {
-                    for channels in [5, 64, 200, 577] {
-                        let call = FusedCall {
-                            x_type,
-                            output: Output::Quantized(element, kind),
-                            weight: Some(F32),
-                            residual: Some((Residual::InPlace, x_type)),
-                            stream: Some(true),
-                            ..FusedCall::new(norm, isa, 9, channels)
-                        };
-                        check(call);
-                        check(FusedCall { residual: Some((Residual::Into, x_type)), ..call });
-                    }
-                }
-            }
+    for call in [5, 64, 200, 577].into_iter().flat_map(|channels| every_type(9, channels)) {
+        for kind in [Residual::InPlace, Residual::Into] {
+            let residual = Some((kind, call.x_type));
+            check(FusedCall { weight: Some(F32), residual, stream: Some(true), ..call });
         }
     }
 }

@@ -112,7 +112,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
                     run_leading::<S, F, A, X, Y, false>(s, prepared, &work, rows, x, y);
                     continue;
                 }
-                // Not another copy of each of these.
+                // One copy for calls with and without sums, since fewer ask for these than for the usual ones.
                 if const { MEMORY && Y::QUANTIZED && may_make_sums::<A, X, Y>() } {
                     run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, &mut sums, rows, x, y);
                     continue;
