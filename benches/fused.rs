@@ -208,6 +208,12 @@ fn seconds(repeats: usize, mut f: impl FnMut()) -> f64 {
     start.elapsed().as_secs_f64() / repeats as f64
 }
 
+fn median_and_quartiles(mut shares: Vec<f64>) -> String {
+    shares.sort_by(f64::total_cmp);
+    let at = |share: f64| shares[(share * (shares.len() - 1) as f64) as usize];
+    format!("{:.2} ({:.2} to {:.2})", at(0.5), at(0.25), at(0.75))
+}
+
 fn main() {
     // Cargo passes `--test` to see whether benches run at all.
     let test = std::env::args().any(|arg| arg == "--test");
@@ -245,23 +251,16 @@ fn main() {
                     shares.push(copy * (bytes / copied_bytes) / time);
                     times.push(time);
                 }
-                shares.sort_by(f64::total_cmp);
                 times.sort_by(f64::total_cmp);
-                let at = |share: f64| shares[(share * (shares.len() - 1) as f64) as usize];
                 let ps = times[times.len() / 2] * 1e12 / (rows * CHANNELS) as f64;
-                print!("  {:.2} ({:.2} to {:.2}) {ps:>5.0}", at(0.5), at(0.25), at(0.75));
+                print!("  {} {ps:>5.0}", median_and_quartiles(shares));
             }
             println!();
         }
-        let mut shares: Vec<f64> = (0..rounds)
-            .map(|_| {
-                let copy = buffers.copy_seconds(repeats, CHANNELS);
-                copy * (3.0 / 4.0) / buffers.narrowing_seconds(repeats)
-            })
-            .collect();
-        shares.sort_by(f64::total_cmp);
-        let at = |share: f64| shares[(share * (shares.len() - 1) as f64) as usize];
-        let name = "16 to 8 bits, no function";
-        println!("{name:<26}  {:.2} ({:.2} to {:.2})", at(0.5), at(0.25), at(0.75));
+        let shares = (0..rounds).map(|_| {
+            let copy = buffers.copy_seconds(repeats, CHANNELS);
+            copy * (3.0 / 4.0) / buffers.narrowing_seconds(repeats)
+        });
+        println!("{:<26}  {}", "16 to 8 bits, no function", median_and_quartiles(shares.collect()));
     }
 }
