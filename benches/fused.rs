@@ -6,10 +6,12 @@
 //!
 //!     cargo bench --bench fused
 
+mod common;
+
+use common::{SLACK, aligned, median_and_quartiles, seconds};
 use dynorm::{
     F8E4M3, HeadShape, Norm, QuantizedRowsMut, QuantizedType, Rows, RowsMut, Scale, bf16, cpu,
 };
-use std::time::Instant;
 
 const CHANNELS: usize = 4096;
 const HEAD: usize = 128;
@@ -99,17 +101,6 @@ fn residual_and_int8(b: &mut Buffers, norm: Norm, computed: bool) {
     call.residual(residual).weight(weight).run().expect("valid");
 }
 
-/// Elements beyond a buffer's content, so that it can begin at a cache line, and so that two buffers of 128 MiB are
-/// not that and one page apart: Zen's level-1 cache looks for a line where a hash of its address points, which is
-/// the same for addresses of which bits 12 and 27 differ, and a residual takes 1.4 times as long then.
-const SLACK: usize = 64 * 65;
-
-fn aligned<T>(buffer: &mut [T]) -> &mut [T] {
-    let start = buffer.as_ptr().align_offset(64);
-    let len = buffer.len() - SLACK;
-    &mut buffer[start..start + len]
-}
-
 fn rows_of(buffer: &[bf16], rows: usize) -> Rows<'_> {
     let start = buffer.as_ptr().align_offset(64);
     Rows::new(&buffer[start..start + rows * CHANNELS], rows, CHANNELS).expect("the shape fits")
@@ -197,22 +188,6 @@ fn narrow_past_caches(from: &[u16], to: &mut [i8]) {
 
 #[cfg(not(target_arch = "x86_64"))]
 use narrow as narrow_past_caches;
-
-/// Seconds of a call of `f`, on average over some after one that warms the caches.
-fn seconds(repeats: usize, mut f: impl FnMut()) -> f64 {
-    f();
-    let start = Instant::now();
-    for _ in 0..repeats {
-        f();
-    }
-    start.elapsed().as_secs_f64() / repeats as f64
-}
-
-fn median_and_quartiles(mut shares: Vec<f64>) -> String {
-    shares.sort_by(f64::total_cmp);
-    let at = |share: f64| shares[(share * (shares.len() - 1) as f64) as usize];
-    format!("{:.2} ({:.2} to {:.2})", at(0.5), at(0.25), at(0.75))
-}
 
 fn main() {
     // Cargo passes `--test` to see whether benches run at all.

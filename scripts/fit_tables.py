@@ -388,6 +388,13 @@ def expm1():
                lambda r, _: r * r / ulp(whole(mpf(r))))
 
 
+def exp2m1():
+    """P in 2^f - 1 = f P(f) for |f| <= 1/2."""
+    points = [f for f in grid(-0.5 - MARGIN, 0.5 + MARGIN) if abs(f) > 1e-4]
+    whole = lambda f: mp.expm1(f * LN2)
+    return fit(lambda f: whole(f) / f, points, 0, 5, [], lambda f, _: abs(f) / ulp(whole(mpf(f))))
+
+
 def exp2(low, high):
     """P in 2^f = P(f) from low to high, for results of few digits: the error is relative, in ulps of f32 just below 1."""
     points = grid(low - MARGIN, high + MARGIN)
@@ -417,6 +424,8 @@ use super::{cubics::Cubics, erf::Pieces, rational::Rational, short::Forms, tanh:
         "`Q` in `tanh(r) = r + r^3 Q(r^2)` for `|r| <= 3/8 ln(2)`."], small_tanh())
     write_polynomial("EXPM1", [
         "`P` in `1 - exp(-r) = r - r^2 P(r)` for `|r| <= ln(2) / 2`."], expm1())
+    write_polynomial("EXP2M1", [
+        "`P` in `2^f - 1 = f P(f)` for `|f| <= 1/2`."], exp2m1())
     write_polynomial("EXP2", [
         "`P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits."], exp2(-0.5, 0.5))
     write_polynomial("EXP2_ABOVE", [

@@ -108,6 +108,16 @@ pub enum Error {
         /// The residual's type.
         wanted: ElementType,
     },
+    /// A gradient of another type than the input.
+    #[error("the {what} is of {}; the input is of {}", given.name(), wanted.name())]
+    GradientType {
+        /// Which gradient.
+        what: &'static str,
+        /// Its type.
+        given: ElementType,
+        /// The input's type.
+        wanted: ElementType,
+    },
     /// Statistics of rows for a function that needs none.
     #[error("{name} is element-wise and needs no statistics of rows")]
     NoStatistics {

@@ -37,6 +37,11 @@
 //! in a larger tensor ([`HeadShape`]). A row that several devices have shards of is normalised by its
 //! [`RowStatistics`].
 //!
+//! # Gradients
+//! [`Norm::backward`] makes a [`Backward`] call, which writes the gradients of the input, and on request those of
+//! weight, bias and parameters.
+//!
+//! # Kernels of your own
 //! [`cpu::lanes`] has the functions on vectors, for kernels of your own that apply them to what
 //! they load or store.
 //!
@@ -61,6 +66,7 @@
 //! variable `DYNORM_ISA`, [`Isa::set_current`] or, for one call, [`Forward::isa`] choose a
 //! lesser one.
 
+mod backward;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -78,6 +84,7 @@ pub mod reference;
 mod statistics;
 mod tensor;
 
+pub use backward::Backward;
 pub use cpu::Isa;
 pub use element::{Element, ElementType};
 pub use error::Error;

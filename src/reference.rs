@@ -59,6 +59,124 @@ fn function(norm: Norm, row: &[f64]) -> Vec<f64> {
     }
 }
 
+/// What [`backward`] gives.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// By the input, rows side by side.
+    pub dx: Vec<f64>,
+    /// By the weight, one for each channel.
+    pub d_weight: Vec<f64>,
+    /// By the bias, one for each channel.
+    pub d_bias: Vec<f64>,
+    /// By the function's parameters, as many as [`Norm::parameters`] says.
+    pub d_parameters: Vec<f64>,
+}
+
+/// The gradients of what [`forward`] gives, for `dy`, those of each element of it.
+///
+/// # Panics
+/// As [`forward`]; if `dy` is not as long as `x`.
+///
+/// ```
+/// use dynorm::{Norm, reference};
+/// let gradients = reference::backward(Norm::DyT { alpha: 0.5 }, &[0.0], &[3.0], Some(&[2.0]), 0.0, 1);
+/// assert_eq!((gradients.dx, gradients.d_bias), (vec![3.0], vec![3.0]));
+/// ```
+pub fn backward(
+    norm: Norm,
+    x: &[f64],
+    dy: &[f64],
+    weight: Option<&[f64]>,
+    weight_offset: f64,
+    channels: usize,
+) -> Gradients {
+    assert_eq!(x.len(), dy.len(), "elements and gradients of elements");
+    let mut gradients = Gradients {
+        dx: Vec::with_capacity(x.len()),
+        d_weight: vec![0.0; channels],
+        d_bias: vec![0.0; channels],
+        d_parameters: vec![0.0; norm.parameters()],
+    };
+    for (x, dy) in x.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
+        let f = function(norm, x);
+        let weight = |channel| weight.map_or(1.0, |w| weight_offset + w[channel]);
+        let df: Vec<f64> = dy.iter().enumerate().map(|(i, dy)| weight(i) * dy).collect();
+        for channel in 0..channels {
+            gradients.d_weight[channel] += dy[channel] * f[channel];
+            gradients.d_bias[channel] += dy[channel];
+            let by = derivatives_by_parameters(norm, x[channel]);
+            for (sum, by) in gradients.d_parameters.iter_mut().zip(by) {
+                *sum += df[channel] * by;
+            }
+        }
+        gradients.dx.extend(derivatives_by_row(norm, x, &f, &df));
+    }
+    gradients
+}
+
+/// The gradients by one row of the input, where `f` is the function of it and `df` the gradients by that.
+fn derivatives_by_row(norm: Norm, x: &[f64], f: &[f64], df: &[f64]) -> Vec<f64> {
+    let channels = x.len() as f64;
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / channels;
+    let rstd = |x: &mut dyn Iterator<Item = f64>, eps: f32| {
+        1.0 / (mean(&mut x.map(|x| x * x)) + f64::from(eps)).sqrt()
+    };
+    let product = mean(&mut f.iter().zip(df).map(|(f, df)| f * df));
+    let (rstd, df_mean) = match norm {
+        Norm::RmsNorm { eps } => (rstd(&mut x.iter().copied(), eps), 0.0),
+        Norm::LayerNorm { eps } => {
+            let x_mean = mean(&mut x.iter().copied());
+            (rstd(&mut x.iter().map(|x| x - x_mean), eps), mean(&mut df.iter().copied()))
+        }
+        _ => return x.iter().zip(df).map(|(&x, df)| df * derivative(norm, x)).collect(),
+    };
+    f.iter().zip(df).map(|(f, df)| rstd * (df - df_mean - f * product)).collect()
+}
+
+/// The derivative of an element-wise function, which is 0 at ±infinity.
+fn derivative(norm: Norm, x: f64) -> f64 {
+    match norm {
+        Norm::DyT { alpha } => f64::from(alpha) * tanh_slope(f64::from(alpha) * x),
+        Norm::Derf { alpha, shift } => {
+            f64::from(alpha) * erf_slope(f64::from(alpha) * x + f64::from(shift))
+        }
+        Norm::DyIsru { beta, scale } => {
+            let beta = f64::from(beta);
+            f64::from(scale) * beta * (beta + x * x).powf(-1.5)
+        }
+        Norm::RmsNorm { .. } | Norm::LayerNorm { .. } => unreachable!("they are of rows"),
+    }
+}
+
+/// The function's derivatives by its parameters, at an element, with their limits at ±infinity.
+fn derivatives_by_parameters(norm: Norm, x: f64) -> Vec<f64> {
+    // Where the slope is 0 no number makes it anything else.
+    let near = x.clamp(f64::MIN, f64::MAX);
+    match norm {
+        Norm::RmsNorm { .. } | Norm::LayerNorm { .. } => vec![],
+        Norm::DyT { alpha } => vec![near * tanh_slope(f64::from(alpha) * x)],
+        Norm::Derf { alpha, shift } => {
+            let slope = erf_slope(f64::from(alpha) * x + f64::from(shift));
+            vec![near * slope, slope]
+        }
+        Norm::DyIsru { beta, scale } => {
+            let beta = f64::from(beta);
+            let u = isru(x, beta);
+            vec![-0.5 * f64::from(scale) * u / (beta + x * x), u]
+        }
+    }
+}
+
+/// `1 - tanh(z)^2`, also where that is small.
+fn tanh_slope(z: f64) -> f64 {
+    z.cosh().powi(-2)
+}
+
+/// The derivative of erf.
+fn erf_slope(z: f64) -> f64 {
+    core::f64::consts::FRAC_2_SQRT_PI * (-z * z).exp()
+}
+
 /// `x / sqrt(beta + x^2)`, and its limit of ±1 at ±infinity.
 fn isru(x: f64, beta: f64) -> f64 {
     if x.is_infinite() { x.signum() } else { x / (beta + x * x).sqrt() }

@@ -1,5 +1,6 @@
 //! Borrowed views of tensors: rows of channels, and one value per channel.
 
+use crate::cpu::LINE;
 use crate::{Element, ElementType, Error};
 use core::num::NonZeroUsize;
 use core::{marker::PhantomData, ptr::NonNull};
@@ -91,6 +92,26 @@ impl Layout {
             Some(bytes) if bytes <= isize::MAX as usize => Ok((rows - 1) * stride + channels),
             _ => Err(Error::TooLarge { what, rows, stride }),
         }
+    }
+
+    /// An [`Error::Shape`] unless it has the shape of the input.
+    pub(crate) fn check_shape(self, what: &'static str, input: Self) -> Result<(), Error> {
+        if (self.rows, self.channels) == (input.rows, input.channels) {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what,
+            given_rows: self.rows,
+            given_channels: self.channels,
+            rows: input.rows,
+            channels: input.channels,
+        })
+    }
+
+    /// Whether all rows of elements of `size` bytes from `data` on begin at cache lines.
+    pub(crate) fn begins_at_lines(self, data: NonNull<u8>, size: usize) -> bool {
+        let token_stride = self.heads.map_or(0, |heads| heads.token_stride);
+        (data.addr().get() | (self.stride * size) | (token_stride * size)).is_multiple_of(LINE)
     }
 
     /// The layout for a slice of `given` elements of `T`, which it must fill.

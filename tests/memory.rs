@@ -177,6 +177,60 @@ fn fused_calls_keep_inside_too() {
     }
 }
 
+/// Gradients, of which every tensor ends with its memory, or begins with it.
+#[test]
+fn calls_for_gradients_keep_inside_too() {
+    fn check<T: Sample>(
+        memory: &mut [Fenced; 7],
+        norm: Norm,
+        isa: Isa,
+        channels: usize,
+        at_end: bool,
+    ) {
+        let [x, dy, dx, weight, d_weight, d_bias, workspace] = memory;
+        let stride = channels + GAP;
+        let span = ROWS * stride - GAP;
+        let x = x.slice::<T>(span, at_end);
+        x.fill(T::round(0.5));
+        let dy = dy.slice::<T>(span, at_end);
+        dy.fill(T::round(1.0));
+        let dx = dx.slice::<T>(span, at_end);
+        let weight = weight.slice::<f32>(channels, at_end);
+        weight.fill(1.0);
+        let d_weight = d_weight.slice::<f32>(channels, at_end);
+        let d_bias = d_bias.slice::<f32>(channels, at_end);
+        let mut by = [0.0; 2];
+        let call = norm
+            .backward(
+                Rows::with_stride(x, ROWS, channels, stride).unwrap(),
+                Rows::with_stride(dy, ROWS, channels, stride).unwrap(),
+                RowsMut::with_stride(dx, ROWS, channels, stride).unwrap(),
+            )
+            .weight(weight)
+            .d_weight(d_weight)
+            .d_bias(d_bias)
+            .d_parameters(&mut by[..norm.parameters()])
+            .isa(isa);
+        let len = call.workspace_len();
+        call.workspace(workspace.slice(len, at_end)).run().unwrap();
+        assert_eq!(d_bias, vec![ROWS as f32; channels], "{norm:?} {isa:?}");
+        assert!(d_weight.iter().all(|&d| d == d_weight[0]), "{norm:?} {isa:?}");
+    }
+    let bytes = ROWS * (1025 + GAP) * size_of::<f32>();
+    let mut memory = [(); 7].map(|()| Fenced::new(bytes));
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for channels in lengths() {
+                for at_end in [true, false] {
+                    check::<f32>(&mut memory, norm, isa, channels, at_end);
+                    check::<f16>(&mut memory, norm, isa, channels, at_end);
+                    check::<bf16>(&mut memory, norm, isa, channels, at_end);
+                }
+            }
+        }
+    }
+}
+
 /// Calls that need most of the stack, on a thread with little of it: where that is not enough, the process dies.
 #[test]
 fn little_stack_will_do() {

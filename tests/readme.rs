@@ -24,6 +24,7 @@ fn programs_are_the_files_that_are_run() {
     let paths: Vec<_> = programs.iter().map(|(path, _)| *path).collect();
     let wanted = [
         "examples/minimal.rs",
+        "examples/gradients.rs",
         "tests/c/minimal.c",
         "examples/python/minimal.py",
         "examples/candle/examples/minimal.rs",

@@ -1,7 +1,7 @@
 //! Loads and stores of vectors, whole or in part.
 
 use super::simd::{
-    Simd,
+    Doubt, Simd,
     element::{Output, Storage},
 };
 
@@ -20,6 +20,21 @@ pub(crate) trait Access: Copy {
         v: [S::F; U],
         stream: bool,
     );
+    /// As `store`, where there is a faster way that leaves nothing [in doubt](Doubt::Subnormal); else it stores nothing
+    /// and returns `false`.
+    ///
+    /// # Safety
+    /// As [`store`](Access::store).
+    #[inline(always)]
+    unsafe fn try_store<S: Simd, E: Output, const U: usize>(
+        self,
+        _: S,
+        _: *mut E,
+        _: [S::F; U],
+        _stream: bool,
+    ) -> bool {
+        false
+    }
 }
 
 /// All lanes of a multiple of four vectors.
@@ -57,6 +72,29 @@ impl Access for Whole {
                 } else {
                     E::store_x4::<S, false>(s, p, four);
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn try_store<S: Simd, E: Output, const U: usize>(
+        self,
+        s: S,
+        p: *mut E,
+        v: [S::F; U],
+        stream: bool,
+    ) -> bool {
+        if !E::tries::<S>() {
+            return false;
+        }
+        const { assert!(U == 4) };
+        let four = [v[0], v[1], v[2], v[3]];
+        // SAFETY: the same contract.
+        unsafe {
+            if stream {
+                E::try_store_x4::<S, true>(s, p, four, Doubt::Subnormal)
+            } else {
+                E::try_store_x4::<S, false>(s, p, four, Doubt::Subnormal)
             }
         }
     }

@@ -199,7 +199,7 @@ impl Affine for General {
 /// # Safety
 /// `operand` must be valid for the channels that `access` reaches from `i` on.
 #[inline(always)]
-unsafe fn load_operand<S: Simd, A: Access, const U: usize>(
+pub(super) unsafe fn load_operand<S: Simd, A: Access, const U: usize>(
     s: S,
     operand: Operand,
     access: A,

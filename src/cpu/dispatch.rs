@@ -180,7 +180,7 @@ pub(super) unsafe fn enter_for<F: Function, X: Storage, Y: Output, K: Kernel>(
 ///
 /// # Safety
 /// As that.
-unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+pub(super) unsafe fn enter_without_bf16<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         Isa::Portable => portable::enter(kernel),
         // SAFETY: the caller vouches for the processor; `Isa::is_available` tests the features

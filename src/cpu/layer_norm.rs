@@ -243,7 +243,7 @@ fn sum_error<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
 pub(crate) struct Standardise {
     /// Whether the shift is within half a standard deviation of 0.
     near: bool,
-    rstd: f32,
+    pub(super) rstd: f32,
     whole: f32,
     shift: f32,
     rest: f32,

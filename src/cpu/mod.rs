@@ -3,6 +3,7 @@
 mod access;
 mod affine;
 mod ahead;
+mod backward;
 mod cache;
 mod copy;
 mod derf;
@@ -37,12 +38,16 @@ pub use cache::{CacheSizes, cache_sizes};
 pub use copy::copy;
 pub use isa::Isa;
 
+#[cfg(feature = "rayon")]
+pub(crate) use backward::run_backward_parallel;
+pub(crate) use backward::{BackwardJob, Gradients, Wanted, Weight, add_up, groups, run_backward};
+pub(crate) use cache::LINE;
 pub(crate) use dispatch::stores_at_once;
 pub(crate) use fused::Fused;
 pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;
-pub(crate) use threads::{is_large, run_part, run_serial, stream_pays};
+pub(crate) use threads::{exceeds_caches, is_large, run_part, run_serial, stream_pays};
 #[cfg(feature = "rayon")]
 pub(crate) use threads::{run_parallel, useful_threads};

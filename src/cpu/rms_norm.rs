@@ -104,7 +104,7 @@ impl<S: Simd> Summand<S> for Squares {
 /// What is left to do once the row is known.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    rstd: f32,
+    pub(super) rstd: f32,
 }
 
 impl<S: Simd> Pointwise<S> for Scale {

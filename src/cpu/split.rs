@@ -41,7 +41,7 @@ pub(crate) fn for_part(
 }
 
 /// The range of part `index` when `total` things are shared by `count`, as evenly as can be.
-fn share(total: usize, index: usize, count: usize) -> (usize, usize) {
+pub(super) fn share(total: usize, index: usize, count: usize) -> (usize, usize) {
     let (each, extra) = (total / count, total % count);
     let first = index * each + index.min(extra);
     (first, first + each + usize::from(index < extra))

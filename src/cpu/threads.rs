@@ -14,7 +14,11 @@ use crate::Norm;
 /// caches keep until it is used again: then its input is better fetched ahead.
 pub(crate) fn is_large(job: &Job, size: usize, threads: usize) -> bool {
     let output = if job.x.data == job.y.data { 0 } else { size };
-    let bytes = job.rows * job.channels * (job.x_element.size() + output);
+    exceeds_caches(job.rows * job.channels * (job.x_element.size() + output), threads)
+}
+
+/// Whether so many bytes that so many threads work on are more than the caches keep until they are used again.
+pub(crate) fn exceeds_caches(bytes: usize, threads: usize) -> bool {
     let last_level = cache_sizes().last_level();
     last_level > 0 && bytes > kept(last_level, is_intel(), threads)
 }

@@ -72,9 +72,10 @@ fn of_error(error: &Error) -> dynorm_status {
         | Error::Heads { .. }
         | Error::Shape { .. } => DYNORM_ERROR_SHAPE,
         Error::Parameter { .. } => DYNORM_ERROR_PARAMETER,
-        Error::SumType { .. } | Error::NoStatistics { .. } | Error::NoStaticScale { .. } => {
-            DYNORM_ERROR_VALUE
-        }
+        Error::SumType { .. }
+        | Error::GradientType { .. }
+        | Error::NoStatistics { .. }
+        | Error::NoStaticScale { .. } => DYNORM_ERROR_VALUE,
         Error::Part { .. } => DYNORM_ERROR_PART,
         Error::IsaMissing { .. } | Error::IsaName { .. } => DYNORM_ERROR_ISA,
         Error::Address { address: 0, .. } => DYNORM_ERROR_NULL,

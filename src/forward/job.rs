@@ -3,7 +3,7 @@
 use super::{Form, Forward, Residual, Scales, Tensor};
 use crate::cpu::{self, Fused, Isa, Job, Operand, Places, Stored};
 use crate::norm::require;
-use crate::tensor::{Channels, Layout};
+use crate::tensor::Channels;
 use crate::{ElementType, Error, RowStatistics};
 use core::ptr::NonNull;
 
@@ -14,7 +14,7 @@ impl Forward<'_> {
         self.norm.check()?;
         require("weight_offset", self.weight_offset, self.weight_offset.is_finite(), "finite")?;
         let (x, y) = (self.x.layout, self.y.layout);
-        same_shape("output", y, x)?;
+        y.check_shape("output", x)?;
         let operand = |what, channels: Option<Channels<'_>>| match channels {
             None => Ok(None),
             Some(given) => {
@@ -103,7 +103,7 @@ impl Forward<'_> {
         }
         let shape = self.x.layout;
         let tensor = |what, given: Tensor<ElementType>| {
-            same_shape(what, given.layout, shape)?;
+            given.layout.check_shape(what, shape)?;
             let places = Places::new(given.data, given.layout);
             Ok(cpu::Tensor { places, element: given.element })
         };
@@ -137,20 +137,6 @@ impl Forward<'_> {
         one_per_row("statistics", statistics.len(), self.x.layout.rows)?;
         Ok(Some(NonNull::from(statistics).cast()))
     }
-}
-
-/// An [`Error::Shape`] unless `given` has the shape of the input.
-fn same_shape(what: &'static str, given: Layout, input: Layout) -> Result<(), Error> {
-    if (given.rows, given.channels) == (input.rows, input.channels) {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        what,
-        given_rows: given.rows,
-        given_channels: given.channels,
-        rows: input.rows,
-        channels: input.channels,
-    })
 }
 
 /// An [`Error::Length`] unless there is one for each row.

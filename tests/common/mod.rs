@@ -2,6 +2,7 @@
 //! guarded memory, calls in all their detail, and the errors that are allowed.
 #![allow(dead_code, reason = "each test file uses a share of it")]
 
+pub mod backward;
 pub mod call;
 pub mod fused;
 pub mod random;

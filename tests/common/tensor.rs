@@ -1,6 +1,6 @@
 //! Tensors of any element type, in memory that is guarded by poison.
 
-use dynorm::{Element, ElementType, Forward, Rows, RowsMut, bf16, f16};
+use dynorm::{Backward, Element, ElementType, Forward, Rows, RowsMut, bf16, f16};
 
 /// What the tests need of an element type.
 pub trait Sample: Element {
@@ -168,6 +168,10 @@ impl Tensor {
 
     pub fn as_bias<'a>(&'a self, call: Forward<'a>) -> Forward<'a> {
         each!(self, v => call.bias(v))
+    }
+
+    pub fn as_weight_of_backward<'a>(&'a self, call: Backward<'a>) -> Backward<'a> {
+        each!(self, v => call.weight(v))
     }
 }
 

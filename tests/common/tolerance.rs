@@ -3,7 +3,7 @@
 use dynorm::{ElementType, Isa, Norm};
 
 /// The relative error of one rounding in f32.
-const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+pub const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// The spacing of `element`'s numbers at `value`.
 pub fn ulp(element: ElementType, value: f64) -> f64 {

@@ -3,17 +3,17 @@
 use crate::cpu::simd::Simd;
 
 /// Where `x` is clamped: `x^2` does not overflow, and the result is exactly 1 from here on.
-const LIMIT: f32 = (1u64 << 63) as f32;
+pub(super) const LIMIT: f32 = (1u64 << 63) as f32;
 /// Where [`Isru::apply_coarse`] clamps it: the square of what is larger overflows, which
 /// [`Isru::apply_coarse_ordinary`] shows, so that both are the same up to here.
 const COARSE_LIMIT: f32 = f32::from_bits(0x5f7f_ffff);
 /// A beta outside `SMALL..LARGE` is brought inside by a power of four, and `x` is multiplied by
 /// its root: below, the estimate of the root would meet subnormals; above, `LIMIT` would be too
 /// low. No digit of `x` that matters is lost.
-const SMALL: f32 = 1.0 / (1u128 << 120) as f32;
-const LARGE: f32 = (1u128 << 100) as f32;
-const GROW: f32 = (1u64 << 32) as f32;
-const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
+pub(super) const SMALL: f32 = 1.0 / (1u128 << 120) as f32;
+pub(super) const LARGE: f32 = (1u128 << 100) as f32;
+pub(super) const GROW: f32 = (1u64 << 32) as f32;
+pub(super) const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
 
 /// `x / sqrt(beta + x^2)` for one `beta`.
 ///

@@ -23,6 +23,7 @@ mod isru;
 mod rational;
 mod short;
 mod silu;
+mod slopes;
 #[allow(clippy::approx_constant, reason = "a coefficient may come close to a constant")]
 mod tables;
 mod tanh;
@@ -34,6 +35,7 @@ pub(crate) use {
     isru::Isru,
     short::{SHORT_DIGITS, Short},
     silu::{short_silu, silu},
+    slopes::{ErfSlope, IsruSlope, MOST_PARAMETERS, Slopes, TanhSlope},
     tanh::{Tanh, short_tanh},
 };
 

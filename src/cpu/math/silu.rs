@@ -8,8 +8,8 @@ use crate::cpu::simd::Simd;
 use core::f32::consts::LOG2_E;
 
 /// `ln 2` in two: multiples of the first by integers below 2^9 are exact.
-const LN2_HIGH: f32 = f32::from_bits(0x3f31_7200);
-const LN2_LOW: f32 = (core::f64::consts::LN_2 - LN2_HIGH as f64) as f32;
+pub(super) const LN2_HIGH: f32 = f32::from_bits(0x3f31_7200);
+pub(super) const LN2_LOW: f32 = (core::f64::consts::LN_2 - LN2_HIGH as f64) as f32;
 /// From here on `1 + exp(-z)` is 1.
 const LARGE: f32 = 30.0;
 /// Up to here the result is 0.

@@ -166,6 +166,14 @@ pub(super) const EXPM1: [f32; 6] = [
     -0.00019912502,
 ];
 
+/// `P` in `2^f - 1 = f P(f)` for `|f| <= 1/2`.
+/// Fit error 0.25 ulp.
+#[rustfmt::skip]
+pub(super) const EXP2M1: [f32; 6] = [
+    0.6931472, 0.24022645, 0.055503782, 0.009618935, 0.0013382575,
+    0.00015199557,
+];
+
 /// `P` in `2^f = P(f)` for `|f| <= 1/2`, for results of few digits.
 /// Fit error 43.50 ulp.
 #[rustfmt::skip]
