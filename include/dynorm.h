@@ -383,6 +383,71 @@ typedef struct dynorm_forward_args {
   const struct dynorm_row_statistics *statistics;
 } dynorm_forward_args;
 
+// A call for the gradients of a forward call without anything fused into it, over the same `rows` rows of `channels`
+// elements: with `dy` the gradient of some loss by its output, those by the input, and on request by weight, bias and
+// parameters. The bias changes none of them and is not given.
+//
+// Fields that are left at 0 have their default. Later versions of the library may add fields at
+// the end, whose default will be 0, too: `size` tells them which of them the caller knows.
+//
+// Everything stays the caller's, and nothing is kept. In place means that dy and dx are the same address, with the same
+// strides. Any other overlap of what is written (all but x, dy and weight) with what is read or written is refused.
+typedef struct dynorm_backward_args {
+  // `sizeof(dynorm_backward_args)`.
+  size_t size;
+  // The function and its parameters.
+  struct dynorm_norm norm;
+  // Rows, those of all heads. With 0 gradients that are sums over rows become 0.
+  size_t rows;
+  // Elements of a row; at least 1.
+  size_t channels;
+  // Input of the forward call, aligned to its element; only read.
+  const void *x;
+  // The gradient of its output, aligned to its element; only read, unless in place.
+  const void *dy;
+  // Where the gradient of the input goes, aligned to its element. What lies between its rows is neither read nor
+  // written.
+  void *dx;
+  // Elements from the begin of a row of x to the begin of the next (of the next head, with heads), at least
+  // `channels`. 0 for `channels`.
+  size_t x_row_stride;
+  // The same of dy.
+  size_t dy_row_stride;
+  // The same of dx.
+  size_t dx_row_stride;
+  // The type of x, dy and dx; none of 8 bits.
+  dynorm_element element;
+  // The type of weight; not looked at without one.
+  dynorm_element weight_element;
+  // The forward call's weight, one factor per channel, side by side, aligned to its element. NULL for none.
+  const void *weight;
+  // The forward call's weight_offset; finite.
+  float weight_offset;
+  // The CPU's instructions.
+  dynorm_isa isa;
+  // Where the gradient of the weight goes, `sum(dy f(x))` over the rows: one for each channel. NULL if it is not wanted.
+  float *d_weight;
+  // Where the gradient of the bias goes, `sum(dy)` over the rows: one for each channel. NULL if it is not wanted.
+  float *d_bias;
+  // Where the gradients of the function's parameters go, sums over all elements: of DyT alpha, of DyISRU beta and scale, of Derf
+  // alpha and shift. NULL if they are not wanted; the other functions have none.
+  float *d_parameters;
+  // Memory for partial sums, which need not hold anything before; NULL if nothing is wanted but dx.
+  float *workspace;
+  // How many values of f32 it has room for: at least what `dynorm_backward_workspace` says.
+  size_t workspace_len;
+  // Heads of a token, the same in x, dy and dx; `rows` is a multiple of it. Row `token * heads + head` begins
+  // `token * token_stride + head * row_stride` elements behind the first. 0 for rows that are all one row stride apart; token
+  // strides are not looked at then.
+  size_t heads;
+  // Elements from the begin of a token of x to the begin of the next. 0 for `heads` row strides.
+  size_t x_token_stride;
+  // The same of dy.
+  size_t dy_token_stride;
+  // The same of dx.
+  size_t dx_token_stride;
+} dynorm_backward_args;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -431,6 +496,27 @@ dynorm_status dynorm_forward_parallel(const struct dynorm_forward_args *args);
 dynorm_status dynorm_forward_part(const struct dynorm_forward_args *args,
                                   size_t index,
                                   size_t count);
+
+// Does the work on the calling thread. Nothing is allocated, and no lock is taken. dx is rounded once to its type; the other
+// gradients are summed up in an order that depends on the shape alone.
+//
+// Returns DYNORM_OK, or an error, and then has written nothing: DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE, _VALUE, _SHAPE (a
+// workspace that is too small, too), _PARAMETER, _OVERLAP, _ISA, or _UNSUPPORTED for fields of a later version. Any number of threads may call it at once, on
+// outputs of their own.
+dynorm_status dynorm_backward(const struct dynorm_backward_args *args);
+
+// As `dynorm_backward`, on the threads of the pool of `dynorm_forward_parallel`. Small work stays on the calling thread;
+// results have the same bits.
+//
+// DYNORM_ERROR_UNSUPPORTED if the library was built without the feature rayon.
+dynorm_status dynorm_backward_parallel(const struct dynorm_backward_args *args);
+
+// Writes to `len` how many values of f32 a call's workspace has to have room for, by its rows and channels and by which gradients are
+// not NULL; none of them is written, and nothing else is looked at.
+//
+// DYNORM_ERROR_NULL, _ALIGNMENT, _STRUCT_SIZE or _UNSUPPORTED, and then nothing is written.
+dynorm_status dynorm_backward_workspace(const struct dynorm_backward_args *args,
+                                        size_t *len);
 
 // Writes to `bound` what no result of DyT, DyISRU or Derf exceeds in magnitude, whatever the input:
 // the largest of `|weight_offset + weight| * |scale| + |bias|` over the channels, with scale that of
@@ -611,6 +697,14 @@ static inline float dynorm_scale_for(dynorm_element element, float largest) {
 // A dynorm_forward_args with its size set and all else at 0, which is each field's default.
 static inline dynorm_forward_args dynorm_forward_args_init(void) {
   dynorm_forward_args args;
+  memset(&args, 0, sizeof args);
+  args.size = sizeof args;
+  return args;
+}
+
+// The same for a dynorm_backward_args.
+static inline dynorm_backward_args dynorm_backward_args_init(void) {
+  dynorm_backward_args args;
   memset(&args, 0, sizeof args);
   args.size = sizeof args;
   return args;

@@ -243,14 +243,41 @@ impl<'a> Backward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn workspace_len(&self) -> usize {
-        let Self { d_weight, d_bias, d_parameters, .. } = self;
-        let wanted = cpu::Wanted {
-            weight: d_weight.is_some(),
-            bias: d_bias.is_some(),
-            parameters: d_parameters.is_some(),
-        };
         let Layout { rows, channels, .. } = self.x.layout;
-        cpu::groups(rows) * wanted.len(channels)
+        let Self { d_weight, d_bias, d_parameters, .. } = self;
+        Self::workspace_of(
+            rows,
+            channels,
+            d_weight.is_some(),
+            d_bias.is_some(),
+            d_parameters.is_some(),
+        )
+    }
+
+    /// The same for a shape, and for those of the gradients that are wanted.
+    pub(crate) fn workspace_of(
+        rows: usize,
+        channels: usize,
+        weight: bool,
+        bias: bool,
+        parameters: bool,
+    ) -> usize {
+        let wanted = cpu::Wanted { weight, bias, parameters };
+        cpu::groups(rows).saturating_mul(wanted.len(channels))
+    }
+
+    /// A weight of a type that is known at run time.
+    #[cfg(feature = "capi")]
+    pub(crate) fn operand(mut self, weight: Option<Channels<'a>>) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// The instruction set, if it is chosen.
+    #[cfg(feature = "capi")]
+    pub(crate) fn choose_isa(mut self, isa: Option<Isa>) -> Self {
+        self.isa = isa;
+        self
     }
 
     /// Memory for partial sums, of at least [`workspace_len`](Backward::workspace_len) elements. It need not hold anything, and

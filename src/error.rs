@@ -243,7 +243,7 @@ pub enum Error {
     /// Something written that shares memory with anything else, other than in place.
     #[cfg(any(feature = "cuda", feature = "capi"))]
     #[error(
-        "{written} overlaps {what}; what is written must be apart, or exactly in place: the output of the input, the sum of the residual"
+        "{written} overlaps {what}; what is written must be apart, or exactly in place: the output of the input, the sum of the residual, the gradient of the input of that of the output"
     )]
     Overlap {
         /// What is written.

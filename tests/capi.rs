@@ -18,12 +18,13 @@ use dynorm::ffi::{
 use std::collections::BTreeSet;
 
 /// The programs, and what `DYNORM_ISA` says in their environment.
-const PROGRAMS: [(&str, Option<&str>); 12] = [
+const PROGRAMS: [(&str, Option<&str>); 13] = [
     ("values.c", None),
     ("fused.c", None),
     ("heads.c", None),
     ("quantized.c", None),
     ("statistics.c", None),
+    ("backward.c", None),
     ("errors.c", None),
     ("fused_errors.c", None),
     ("environment.c", Some("nonsense")),

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files of `src/ffi` that declare something for C, in the header's order.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "version.rs",
     "status.rs",
     "enums.rs",
     "args.rs",
     "forward.rs",
+    "backward.rs",
     "bound.rs",
     "statistics.rs",
     "isa.rs",

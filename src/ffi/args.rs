@@ -42,7 +42,7 @@ impl dynorm_norm {
         Self { function, eps, alpha, beta, scale, shift, reserved: [0; 2] }.norm(what)
     }
 
-    fn read(&self) -> Result<Norm, Refusal> {
+    pub(super) fn read(&self) -> Result<Norm, Refusal> {
         if self.reserved != [0; 2] {
             return Err(Refusal::Later { what: "args.norm.reserved" });
         }
@@ -166,56 +166,67 @@ pub struct dynorm_forward_args {
     pub statistics: *const dynorm_row_statistics,
 }
 
-/// The size of the struct in the first version of the header.
-const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
+/// A struct that begins with its size, in `size_t`, and of which every field takes any bytes.
+pub(super) trait Args {
+    /// Its name in C.
+    const NAME: &'static str;
+    /// Its size in the first version of the header that had it.
+    const OLDEST: usize;
+    /// What a field is called that a later version has.
+    const LATER: &'static str;
+}
+
+impl Args for dynorm_forward_args {
+    const NAME: &'static str = "dynorm_forward_args";
+    const OLDEST: usize = offset_of!(dynorm_forward_args, reserved) + size_of::<u32>();
+    const LATER: &'static str = "a field behind the end of dynorm_forward_args";
+}
+
 /// More than any version's size.
 const TOO_LARGE: usize = 4096;
 
-impl dynorm_forward_args {
-    /// What C gives: where it is, or in `room` with later fields at 0 or without them, if its
-    /// header is of another version.
-    ///
-    /// # Safety
-    /// `args` must be NULL or point to as many bytes as its first field says, if that is a version's
-    /// size and less than [`TOO_LARGE`], which nobody changes while they are read.
-    pub(super) unsafe fn read(
-        args: *const Self,
-        room: &mut MaybeUninit<Self>,
-    ) -> Result<&Self, Refusal> {
-        const KNOWN: usize = size_of::<dynorm_forward_args>();
-        if args.is_null() {
-            return Err(Refusal::Null { what: "args" });
-        }
-        if !args.is_aligned() {
-            let (address, wanted) = (args.addr(), align_of::<Self>());
-            return Err(Refusal::Misaligned { what: "args", address, wanted });
-        }
-        // SAFETY: it is aligned, and the caller vouches for the bytes.
-        let size = unsafe { (*args).size };
-        if size == KNOWN {
-            // SAFETY: the caller vouches for the bytes; every field takes any of them.
-            return Ok(unsafe { &*args });
-        }
-        if size != OLDEST && !(KNOWN..TOO_LARGE).contains(&size) {
-            return Err(Refusal::Size { given: size, wanted: KNOWN });
-        }
-        let bytes = args.cast::<u8>();
-        for i in KNOWN..size {
-            // SAFETY: the caller vouches for `size` bytes.
-            if unsafe { bytes.add(i).read() } != 0 {
-                return Err(Refusal::Later {
-                    what: "a field behind the end of dynorm_forward_args",
-                });
-            }
-        }
-        *room = MaybeUninit::zeroed();
-        // SAFETY: both have as many bytes; zeros and whatever C gives make valid fields.
-        unsafe {
-            ptr::copy_nonoverlapping(bytes, room.as_mut_ptr().cast(), size.min(KNOWN));
-            Ok(room.assume_init_ref())
+/// What C gives: where it is, or in `room` with later fields at 0 or without them, if its header is of another version.
+///
+/// # Safety
+/// `args` must be NULL or point to as many bytes as its first field says, if that is a version's size and less than
+/// [`TOO_LARGE`], which nobody changes while they are read.
+pub(super) unsafe fn read<A: Args>(
+    args: *const A,
+    room: &mut MaybeUninit<A>,
+) -> Result<&A, Refusal> {
+    let known = size_of::<A>();
+    if args.is_null() {
+        return Err(Refusal::Null { what: "args" });
+    }
+    if !args.is_aligned() {
+        let (address, wanted) = (args.addr(), align_of::<A>());
+        return Err(Refusal::Misaligned { what: "args", address, wanted });
+    }
+    // SAFETY: it is aligned, and the caller vouches for the bytes.
+    let size = unsafe { args.cast::<usize>().read() };
+    if size == known {
+        // SAFETY: the caller vouches for the bytes; every field takes any of them.
+        return Ok(unsafe { &*args });
+    }
+    if size != A::OLDEST && !(known..TOO_LARGE).contains(&size) {
+        return Err(Refusal::Size { given: size, wanted: known, name: A::NAME });
+    }
+    let bytes = args.cast::<u8>();
+    for i in known..size {
+        // SAFETY: the caller vouches for `size` bytes.
+        if unsafe { bytes.add(i).read() } != 0 {
+            return Err(Refusal::Later { what: A::LATER });
         }
     }
+    *room = MaybeUninit::zeroed();
+    // SAFETY: both have as many bytes; zeros and whatever C gives make valid fields.
+    unsafe {
+        ptr::copy_nonoverlapping(bytes, room.as_mut_ptr().cast(), size.min(known));
+        Ok(room.assume_init_ref())
+    }
+}
 
+impl dynorm_forward_args {
     pub(super) fn norm(&self) -> Result<Norm, Refusal> {
         self.norm.read()
     }

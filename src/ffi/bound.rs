@@ -1,6 +1,6 @@
 //! The bound of the element-wise functions' results.
 
-use super::args::dynorm_forward_args;
+use super::args::{self, dynorm_forward_args};
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn dynorm_output_bound(
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let args = unsafe { args::read(args, &mut room) }?;
         if bound.is_null() {
             return Err(Refusal::Null { what: "bound" });
         }

@@ -1,6 +1,6 @@
 //! Calls on the CPU.
 
-use super::args::dynorm_forward_args;
+use super::args::{self, dynorm_forward_args};
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dyn
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let args = unsafe { args::read(args, &mut room) }?;
         // SAFETY: as above.
         unsafe { with_call(args, |call| Ok(call.run()?)) }
     })
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let args = unsafe { args::read(args, &mut room) }?;
         let run = |call: &mut Forward| {
             #[cfg(feature = "rayon")]
             return Ok(call.run_parallel()?);
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn dynorm_forward_part(
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let args = unsafe { args::read(args, &mut room) }?;
         // SAFETY: as above; each part is done once, by one thread.
         unsafe { with_call(args, |call| Ok(call.run_part(index, count)?)) }
     })
@@ -150,7 +150,7 @@ unsafe fn fused_call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refu
 /// # Safety
 /// For `'a` the memory must be as the layout says, and nobody may write it but through the call.
 #[inline]
-unsafe fn rows<'a>(given: Tensor) -> Rows<'a> {
+pub(super) unsafe fn rows<'a>(given: Tensor) -> Rows<'a> {
     // SAFETY: the same contract.
     unsafe { Rows::from_raw(memory(given.data), given.element, given.layout) }
 }
@@ -158,7 +158,7 @@ unsafe fn rows<'a>(given: Tensor) -> Rows<'a> {
 /// # Safety
 /// As [`rows`], and nobody else may read it.
 #[inline]
-unsafe fn rows_mut<'a>(given: Tensor) -> RowsMut<'a> {
+pub(super) unsafe fn rows_mut<'a>(given: Tensor) -> RowsMut<'a> {
     // SAFETY: the same contract.
     unsafe { RowsMut::from_raw(memory(given.data), given.element, given.layout) }
 }
@@ -166,7 +166,7 @@ unsafe fn rows_mut<'a>(given: Tensor) -> RowsMut<'a> {
 /// # Safety
 /// As [`rows`], of one element for each of `count` channels.
 #[inline]
-unsafe fn channels<'a>(given: Option<Operand>, count: usize) -> Option<Channels<'a>> {
+pub(super) unsafe fn channels<'a>(given: Option<Operand>, count: usize) -> Option<Channels<'a>> {
     // SAFETY: the same contract.
     given.map(|given| unsafe { Channels::from_raw(memory(given.data), given.element, count) })
 }

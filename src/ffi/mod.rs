@@ -11,6 +11,7 @@
 #![allow(non_camel_case_types, reason = "items have their names in C")]
 
 mod args;
+mod backward;
 mod bound;
 mod boundary;
 mod cuda;
@@ -24,6 +25,9 @@ mod tensors;
 mod version;
 
 pub use args::{dynorm_forward_args, dynorm_norm};
+pub use backward::{
+    dynorm_backward, dynorm_backward_args, dynorm_backward_parallel, dynorm_backward_workspace,
+};
 pub use bound::dynorm_output_bound;
 pub use cuda::{
     dynorm_cuda, dynorm_cuda_close, dynorm_cuda_device_count, dynorm_cuda_forward,

@@ -13,8 +13,8 @@ pub(super) enum Refusal {
     Null { what: &'static str },
     #[error("{what} is at {address:#x}; it must be a multiple of {wanted}")]
     Misaligned { what: &'static str, address: usize, wanted: usize },
-    #[error("args.size is {given}; it must be sizeof(dynorm_forward_args), here {wanted}")]
-    Size { given: usize, wanted: usize },
+    #[error("args.size is {given}; it must be sizeof({name}), here {wanted}")]
+    Size { given: usize, wanted: usize, name: &'static str },
     #[error("{what} is not 0; this version of the library does not know what it means")]
     Later { what: &'static str },
     #[error("{what} is {given}, which is no {name}")]

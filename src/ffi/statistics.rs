@@ -1,6 +1,6 @@
 //! Statistics of rows, for hosts that hold them in shards.
 
-use super::args::dynorm_forward_args;
+use super::args::{self, dynorm_forward_args};
 use super::boundary::guard;
 use super::status::dynorm_status;
 use super::tensors::{address, memory};
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn dynorm_row_statistics_compute(
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+        let args = unsafe { args::read(args, &mut room) }?;
         let (norm, x, isa) = (args.norm()?, args.statistics_input()?, args.isa()?);
         let written = Access::per_row("statistics", address(statistics), args.rows, 4)?;
         let written = Access { is_written: true, ..written };

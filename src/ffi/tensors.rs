@@ -219,26 +219,46 @@ impl dynorm_forward_args {
         token_stride: usize,
     ) -> Result<Layout, Refusal> {
         let Self { rows, channels, heads, .. } = *self;
-        let stride = if row_stride == 0 { channels } else { row_stride };
-        if heads == 0 {
-            return Ok(Layout::new(rows, channels, stride));
-        }
-        if !rows.is_multiple_of(heads) {
-            return Err(Refusal::Heads { rows, heads });
-        }
-        let token_stride = match token_stride {
-            // What is too large is refused below.
-            0 => heads.saturating_mul(stride),
-            given => given,
-        };
-        let tokens = rows / heads;
-        let shape = HeadShape { tokens, heads, channels, token_stride, head_stride: stride };
-        Ok(Layout::of_heads(what, shape, element_size)?)
+        layout(what, element_size, Shape { rows, channels, heads }, row_stride, token_stride)
     }
 }
 
+/// What the tensors of a call have in common. No heads are 0.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) heads: usize,
+}
+
+/// Where the rows of a tensor are; a stride of 0 is the default.
 #[inline]
-fn operand(
+pub(super) fn layout(
+    what: &'static str,
+    element_size: usize,
+    Shape { rows, channels, heads }: Shape,
+    row_stride: usize,
+    token_stride: usize,
+) -> Result<Layout, Refusal> {
+    let stride = if row_stride == 0 { channels } else { row_stride };
+    if heads == 0 {
+        return Ok(Layout::new(rows, channels, stride));
+    }
+    if !rows.is_multiple_of(heads) {
+        return Err(Refusal::Heads { rows, heads });
+    }
+    let token_stride = match token_stride {
+        // What is too large is refused below.
+        0 => heads.saturating_mul(stride),
+        given => given,
+    };
+    let tokens = rows / heads;
+    let shape = HeadShape { tokens, heads, channels, token_stride, head_stride: stride };
+    Ok(Layout::of_heads(what, shape, element_size)?)
+}
+
+#[inline]
+pub(super) fn operand(
     what: &'static str,
     data: *const c_void,
     raw: MaybeUninit<dynorm_element>,

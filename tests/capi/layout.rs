@@ -2,7 +2,7 @@
 
 use super::build::Check;
 use super::build::{Linking, build, scratch, succeed};
-use dynorm::ffi::{dynorm_forward_args, dynorm_norm, dynorm_row_statistics};
+use dynorm::ffi::{dynorm_backward_args, dynorm_forward_args, dynorm_norm, dynorm_row_statistics};
 use std::fmt::Write as _;
 use std::mem::offset_of;
 use std::process::Command;
@@ -39,7 +39,7 @@ macro_rules! describe {
 }
 
 /// Every struct of the header with every field. One that is forgotten shows as padding.
-fn structs() -> [Struct; 3] {
+fn structs() -> [Struct; 4] {
     [
         describe!(dynorm_norm { function, eps, alpha, beta, scale, shift, reserved }),
         describe!(dynorm_forward_args {
@@ -79,6 +79,32 @@ fn structs() -> [Struct; 3] {
             scale_mode,
             reserved_2,
             statistics,
+        }),
+        describe!(dynorm_backward_args {
+            size,
+            norm,
+            rows,
+            channels,
+            x,
+            dy,
+            dx,
+            x_row_stride,
+            dy_row_stride,
+            dx_row_stride,
+            element,
+            weight_element,
+            weight,
+            weight_offset,
+            isa,
+            d_weight,
+            d_bias,
+            d_parameters,
+            workspace,
+            workspace_len,
+            heads,
+            x_token_stride,
+            dy_token_stride,
+            dx_token_stride,
         }),
         describe!(dynorm_row_statistics { count, mean, mean_low, m2 }),
     ]

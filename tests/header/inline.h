@@ -44,4 +44,12 @@ static inline dynorm_forward_args dynorm_forward_args_init(void) {
   return args;
 }
 
+// The same for a dynorm_backward_args.
+static inline dynorm_backward_args dynorm_backward_args_init(void) {
+  dynorm_backward_args args;
+  memset(&args, 0, sizeof args);
+  args.size = sizeof args;
+  return args;
+}
+
 #endif  // DYNORM_H

@@ -1,6 +1,6 @@
 //! The functions' work, through the crate's own interface to CUDA.
 
-use super::super::args::{dynorm_forward_args, dynorm_norm};
+use super::super::args::{self, dynorm_forward_args, dynorm_norm};
 use super::super::enums::{dynorm_element, dynorm_function, element};
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
@@ -102,7 +102,7 @@ pub(super) unsafe fn forward(
     let device = unsafe { opened(device) }?;
     let mut room = MaybeUninit::uninit();
     // SAFETY: as above.
-    let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+    let args = unsafe { args::read(args, &mut room) }?;
     // SAFETY: the caller keeps what the header says, which is what `launch` wants.
     Ok(unsafe { args.cuda_forward()?.launch(device, stream) }?)
 }
@@ -117,7 +117,7 @@ pub(super) unsafe fn row_statistics(
     let device = unsafe { opened(device) }?;
     let mut room = MaybeUninit::uninit();
     // SAFETY: as above.
-    let args = unsafe { dynorm_forward_args::read(args, &mut room) }?;
+    let args = unsafe { args::read(args, &mut room) }?;
     // SAFETY: the caller keeps what the header says, which is what `launch` wants.
     Ok(unsafe { args.cuda_statistics(statistics)?.launch(device, stream) }?)
 }
