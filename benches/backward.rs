@@ -42,7 +42,7 @@ impl<T: Element + bytemuck::Pod> Buffers<T> {
         let mut call = norm.backward(view(aligned(x)), view(aligned(dy)), dx).weight(weight);
         let mut by = [0.0; 2];
         if sums {
-            let by = &mut by[..norm.parameters()];
+            let by = &mut by[..norm.parameter_count()];
             call = call.d_weight(d_weight).d_bias(d_bias).d_parameters(by);
             // Once for all calls, as a training loop would have it.
             workspace.resize(workspace.len().max(call.workspace_len()), 0.0);

@@ -110,9 +110,9 @@ impl Norm {
     /// none of RMSNorm and LayerNorm.
     ///
     /// ```
-    /// assert_eq!(dynorm::Norm::Derf { alpha: 0.5, shift: 0.0 }.parameters(), 2);
+    /// assert_eq!(dynorm::Norm::Derf { alpha: 0.5, shift: 0.0 }.parameter_count(), 2);
     /// ```
-    pub const fn parameters(self) -> usize {
+    pub const fn parameter_count(self) -> usize {
         match self {
             Self::RmsNorm { .. } | Self::LayerNorm { .. } => 0,
             Self::DyT { .. } => 1,
@@ -211,7 +211,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Writes the gradients of the function's parameters, sums over all elements, in the order of the fields of
-    /// [`Norm`]: as many as [`Norm::parameters`] says. Needs a [workspace](Backward::workspace).
+    /// [`Norm`]: as many as [`Norm::parameter_count`] says. Needs a [workspace](Backward::workspace).
     ///
     /// ```
     /// use dynorm::{Norm, Rows, RowsMut};
@@ -339,7 +339,8 @@ impl<'a> Backward<'a> {
     }
 
     /// Does the work on the threads of rayon's current pool (of the pool that the calling thread belongs to, else
-    /// the global one), group of rows by group. Work of less than 2^20 elements stays on the calling thread.
+    /// the global one), group of rows by group: there are up to 64, of at least 32 rows each if there are several. Work of
+    /// less than 2^20 elements stays on the calling thread.
     ///
     /// # Errors
     /// As [`run`](Backward::run).
@@ -388,7 +389,7 @@ impl<'a> Backward<'a> {
         let (dx, size) = (&self.dx, self.x.element.size());
         let in_place = dx.data == self.dy.data;
         let tensors = if in_place { 2 } else { 3 };
-        let large = cpu::exceeds_caches(tensors * rows * channels * size, threads);
+        let large = cpu::exceeds_caches((rows * channels * size).saturating_mul(tensors), threads);
         let job = BackwardJob {
             x: Places::new(self.x.data, self.x.layout),
             dy: Places::new(self.dy.data, self.dy.layout),
@@ -432,7 +433,7 @@ impl<'a> Backward<'a> {
         };
         length("gradient of the weight", &self.d_weight, input.channels)?;
         length("gradient of the bias", &self.d_bias, input.channels)?;
-        length("gradient of the parameters", &self.d_parameters, self.norm.parameters())?;
+        length("gradient of the parameters", &self.d_parameters, self.norm.parameter_count())?;
         let Some(weight) = self.weight else { return Ok(None) };
         weight.check("weight", input.channels)?;
         Ok(Some(Operand { data: weight.data, element: weight.element }))

@@ -68,7 +68,7 @@ pub struct Gradients {
     pub d_weight: Vec<f64>,
     /// By the bias, one for each channel.
     pub d_bias: Vec<f64>,
-    /// By the function's parameters, as many as [`Norm::parameters`] says.
+    /// By the function's parameters, as many as [`Norm::parameter_count`] says.
     pub d_parameters: Vec<f64>,
 }
 
@@ -95,7 +95,7 @@ pub fn backward(
         dx: Vec::with_capacity(x.len()),
         d_weight: vec![0.0; channels],
         d_bias: vec![0.0; channels],
-        d_parameters: vec![0.0; norm.parameters()],
+        d_parameters: vec![0.0; norm.parameter_count()],
     };
     for (x, dy) in x.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
         let f = function(norm, x);

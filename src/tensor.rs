@@ -111,7 +111,8 @@ impl Layout {
     /// Whether all rows of elements of `size` bytes from `data` on begin at cache lines.
     pub(crate) fn begins_at_lines(self, data: NonNull<u8>, size: usize) -> bool {
         let token_stride = self.heads.map_or(0, |heads| heads.token_stride);
-        (data.addr().get() | (self.stride * size) | (token_stride * size)).is_multiple_of(LINE)
+        let strides = self.stride.wrapping_mul(size) | token_stride.wrapping_mul(size);
+        (data.addr().get() | strides).is_multiple_of(LINE)
     }
 
     /// The layout for a slice of `given` elements of `T`, which it must fill.

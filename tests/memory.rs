@@ -209,7 +209,7 @@ fn calls_for_gradients_keep_inside_too() {
             .weight(weight)
             .d_weight(d_weight)
             .d_bias(d_bias)
-            .d_parameters(&mut by[..norm.parameters()])
+            .d_parameters(&mut by[..norm.parameter_count()])
             .isa(isa);
         let len = call.workspace_len();
         call.workspace(workspace.slice(len, at_end)).run().unwrap();

@@ -4,6 +4,7 @@
     y = dynorm.forward(dynorm.rms_norm(1e-5), x, weight=w)
     # residual += x, and the norm of that in fp8 with a scale for each row
     dynorm.forward(norm, x, weight=w, residual=residual, out=fp8, scales=scales, compute_scales=True)
+    dx, d_weight, d_bias, d_parameters = dynorm.backward(norm, x, dy, weight=w)
 
 Arrays may be numpy's (float32, float16, and bfloat16 of the package ml_dtypes) or PyTorch's, on the
 CPU or on a CUDA device, where the work goes on PyTorch's current stream. The shared library is
@@ -15,6 +16,7 @@ import ctypes.util
 import functools
 import math
 import os
+import typing
 from ctypes import POINTER, byref, c_char_p, c_float, c_size_t, c_uint32, c_void_p
 
 VERSION = (0, 1)
@@ -82,6 +84,46 @@ class ForwardArgs(ctypes.Structure):
         ("reserved_2", c_uint32),
         ("statistics", c_void_p),
     ]
+
+
+class BackwardArgs(ctypes.Structure):
+    """dynorm_backward_args."""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("norm", Norm),
+        ("rows", c_size_t),
+        ("channels", c_size_t),
+        ("x", c_void_p),
+        ("dy", c_void_p),
+        ("dx", c_void_p),
+        ("x_row_stride", c_size_t),
+        ("dy_row_stride", c_size_t),
+        ("dx_row_stride", c_size_t),
+        ("element", c_uint32),
+        ("weight_element", c_uint32),
+        ("weight", c_void_p),
+        ("weight_offset", c_float),
+        ("isa", c_uint32),
+        ("d_weight", c_void_p),
+        ("d_bias", c_void_p),
+        ("d_parameters", c_void_p),
+        ("workspace", c_void_p),
+        ("workspace_len", c_size_t),
+        ("heads", c_size_t),
+        ("x_token_stride", c_size_t),
+        ("dy_token_stride", c_size_t),
+        ("dx_token_stride", c_size_t),
+    ]
+
+
+class Gradients(typing.NamedTuple):
+    """What `backward` gives; None for what was not wanted, or does not exist."""
+
+    dx: typing.Any
+    d_weight: typing.Any
+    d_bias: typing.Any
+    d_parameters: typing.Any
 
 
 class Error(ValueError):
@@ -209,8 +251,81 @@ def forward(
     return out
 
 
-# What the arguments of `forward` are called, where not as the struct's fields.
-NAMES = {"y": "out", "z": "gate"}
+# Parameters with gradients; the other functions have none.
+PARAMETERS = {"dyt": 1, "dyisru": 2, "derf": 2}
+
+
+def backward(
+    norm,
+    x,
+    dy,
+    *,
+    out=None,
+    weight=None,
+    weight_offset=0.0,
+    wanted=("weight", "bias", "parameters"),
+    parallel=False,
+    isa="current",
+):
+    """The gradients of forward(norm, x, weight=..., bias=...) for dy, those of its result, on the CPU.
+
+    That of x goes to out, which may be dy, or to a new array like x; x, dy and out are of one type, and of one shape. The others,
+    those of weight, bias and parameters (alpha of DyT, beta and scale of DyISRU, alpha and shift of Derf) as far as
+    they are wanted, are new arrays of float32.
+
+    Rows and errors are as for `forward`.
+    """
+    if out is None:
+        out = _empty_like(x)
+    tensors = {name: _Rows(name, given) for name, given in (("x", x), ("dy", dy), ("dx", out))}
+    source = tensors["x"]
+    for name, rows in tensors.items():
+        if (rows.shape, rows.element) != (source.shape, source.element):
+            raise ValueError(f"{NAMES.get(name, name)} is not of x's shape and type")
+        if rows.device is not None:
+            raise ValueError("gradients are for the CPU")
+    args = BackwardArgs(
+        size=ctypes.sizeof(BackwardArgs),
+        norm=norm,
+        rows=source.rows,
+        channels=source.channels,
+        element=source.element,
+        weight_offset=weight_offset,
+        isa=ISAS[isa],
+    )
+    if any(rows.token_stride for rows in tensors.values()):
+        args.heads = source.shape[-2]
+    for name, rows in tensors.items():
+        setattr(args, name, rows.pointer)
+        setattr(args, f"{name}_row_stride", rows.stride)
+        setattr(args, f"{name}_token_stride", rows.token_stride)
+    if weight is not None:
+        if tuple(weight.shape) != (source.channels,):
+            raise ValueError(f"weight has shape {tuple(weight.shape)} instead of ({source.channels},)")
+        operand = _Rows("weight", weight)
+        if operand.device is not None:
+            raise ValueError("gradients are for the CPU")
+        args.weight, args.weight_element = operand.pointer, operand.element
+    names = {number: name for name, number in FUNCTIONS.items()}
+    counts = {
+        "weight": source.channels,
+        "bias": source.channels,
+        "parameters": PARAMETERS.get(names.get(norm.function), 0),
+    }
+    sums = {name: _floats(x, counts[name]) for name in wanted if counts[name] > 0}
+    for name, array in sums.items():
+        setattr(args, f"d_{name}", _Rows(name, array).pointer)
+    library, needed = _library(), c_size_t()
+    _check(library.dynorm_backward_workspace(byref(args), byref(needed)))
+    if needed.value > 0:
+        workspace = _floats(x, needed.value)
+        args.workspace, args.workspace_len = _Rows("workspace", workspace).pointer, needed.value
+    _check((library.dynorm_backward_parallel if parallel else library.dynorm_backward)(byref(args)))
+    return Gradients(out, *(sums.get(name) for name in counts))
+
+
+# What the arguments of `forward` and `backward` are called, where not as the struct's fields.
+NAMES = {"y": "out", "z": "gate", "dx": "out"}
 
 
 def _scale_mode(scales, rows, compute):
@@ -236,7 +351,7 @@ class _Rows:
             self.device = array.device.index if array.is_cuda else None
         else:
             interface = array.__array_interface__
-            if field in ("y", "residual_sum") and interface["data"][1]:
+            if field in ("y", "residual_sum", "dx") and interface["data"][1]:
                 raise ValueError(f"{name} is read-only")
             self.pointer, self.device, dtype = interface["data"][0], None, array.dtype.name
             if any(stride % array.itemsize for stride in array.strides):
@@ -284,6 +399,17 @@ def _empty_like(x):
     return numpy.empty(x.shape, x.dtype)
 
 
+def _floats(like, count):
+    """A new array of float32, of the kind that another is of."""
+    if hasattr(like, "data_ptr"):
+        import torch
+
+        return like.new_empty(count, dtype=torch.float32)
+    import numpy
+
+    return numpy.empty(count, numpy.float32)
+
+
 @functools.cache
 def _library():
     path = os.environ.get("DYNORM_LIBRARY") or ctypes.util.find_library("dynorm")
@@ -293,6 +419,9 @@ def _library():
     for name, parameters in (
         ("dynorm_forward", [POINTER(ForwardArgs)]),
         ("dynorm_forward_parallel", [POINTER(ForwardArgs)]),
+        ("dynorm_backward", [POINTER(BackwardArgs)]),
+        ("dynorm_backward_parallel", [POINTER(BackwardArgs)]),
+        ("dynorm_backward_workspace", [POINTER(BackwardArgs), POINTER(c_size_t)]),
         ("dynorm_cuda_open_primary", [c_uint32, *[POINTER(c_uint32), c_size_t] * 2, POINTER(c_void_p)]),
         ("dynorm_cuda_forward", [c_void_p, POINTER(ForwardArgs), c_void_p]),
     ):

@@ -186,5 +186,64 @@ class Forward(unittest.TestCase):
             np.testing.assert_array_equal(result, wanted)
 
 
+class Backward(unittest.TestCase):
+    def test_gradients_are_the_slope(self):
+        step = 1e-5
+        for norm, function in NORMS:
+            for dtype in TOLERANCE:
+                x, dy = normals(3, 5, 70, dtype=dtype), normals(1, 3, 5, 70, dtype=dtype)[0]
+                weight = normals(70, dtype=BF16)
+                got = dynorm.backward(norm, x, dy, weight=weight, weight_offset=1.0)
+                x, dy, weight = (array.astype(np.float64) for array in (x, dy, weight))
+                df = dy * (weight + 1)
+                # Along one direction for each row.
+                along = np.random.default_rng(7).normal(size=x.shape)
+                slope = (df * (function(x + step * along) - function(x - step * along))).sum(-1) / (2 * step)
+                found = (got.dx.astype(np.float64) * along).sum(-1)
+                size = np.abs(got.dx.astype(np.float64) * along).sum(-1)
+                self.assertLess((np.abs(found - slope) / (1 + size)).max(), max(TOLERANCE[np.dtype(dtype)], 1e-5))
+                np.testing.assert_allclose(got.d_weight, (dy * function(x)).sum((0, 1)), 1e-4, 1e-4)
+                np.testing.assert_allclose(got.d_bias, dy.sum((0, 1)), 1e-4, 1e-4)
+
+    def test_parameters(self):
+        x, dy = normals(4, 50), normals(1, 4, 50)[0]
+        wide = x.astype(np.float64)
+        scale = dynorm.backward(dynorm.dyisru(4.0, 2.0), x, dy).d_parameters[1]
+        np.testing.assert_allclose(scale, (dy * wide / np.sqrt(4 + wide * wide)).sum(), 1e-4)
+        alpha = dynorm.backward(dynorm.dyt(0.5), x, dy).d_parameters
+        np.testing.assert_allclose(alpha, [(dy * wide / np.cosh(0.5 * wide) ** 2).sum()], 1e-4)
+        self.assertEqual(dynorm.backward(dynorm.derf(0.5), x, dy).d_parameters.shape, (2,))
+        self.assertIsNone(dynorm.backward(dynorm.rms_norm(1e-5), x, dy).d_parameters)
+
+    def test_in_place_parallel_and_heads_give_the_same_bits(self):
+        for norm, _ in NORMS:
+            x, dy = normals(512, 4096), normals(1, 512, 4096)[0]
+            serial, parallel = (dynorm.backward(norm, x, dy, parallel=way) for way in (False, True))
+            for one, other in zip(serial, parallel):
+                np.testing.assert_array_equal(one, other)
+            only = dynorm.backward(norm, x, dy, out=dy, wanted=())
+            self.assertIs(only.dx, dy)
+            self.assertEqual(only[1:], (None, None, None))
+            np.testing.assert_array_equal(dy, serial.dx)
+            packed = normals(5, 8, 64)
+            q, dq = packed[:, :4], normals(5, 4, 64)
+            got = dynorm.backward(norm, q, dq)
+            for one, other in zip(got, dynorm.backward(norm, q.copy(), dq)):
+                np.testing.assert_array_equal(one, other)
+
+    def test_what_does_not_fit_is_refused(self):
+        norm, x = dynorm.dyt(1.0), normals(4, 8)
+        for dy, bad in (
+            (normals(4, 7), {}),
+            (normals(4, 8, dtype=BF16), {}),
+            (x, {"weight": normals(7)}),
+            (x, {"out": np.empty((4, 8), np.float16)}),
+        ):
+            with self.assertRaises(ValueError):
+                dynorm.backward(norm, x, dy, **bad)
+        with self.assertRaises(dynorm.Error):
+            dynorm.backward(norm, x, normals(4, 8), out=x)
+
+
 if __name__ == "__main__":
     unittest.main()

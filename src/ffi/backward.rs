@@ -179,7 +179,7 @@ impl dynorm_backward_args {
         let dy = self.tensor(DY, self.dy, element, (self.dy_row_stride, self.dy_token_stride))?;
         let dx = self.tensor(DX, self.dx, element, (self.dx_row_stride, self.dx_token_stride))?;
         let weight = operand("args.weight_element", self.weight, self.weight_element)?;
-        if !self.d_parameters.is_null() && norm.parameters() == 0 {
+        if !self.d_parameters.is_null() && norm.parameter_count() == 0 {
             let reason = "the function has no parameters with gradients";
             return Err(Refusal::Unwanted { what: "args.d_parameters", reason });
         }
@@ -192,7 +192,7 @@ impl dynorm_backward_args {
         let sums = [
             sums("gradient of the weight", self.d_weight, self.channels)?,
             sums("gradient of the bias", self.d_bias, self.channels)?,
-            sums("gradient of the parameters", self.d_parameters, norm.parameters())?,
+            sums("gradient of the parameters", self.d_parameters, norm.parameter_count())?,
             sums("workspace", self.workspace, self.workspace_len)?,
         ];
         // These are there without rows, too.
@@ -244,7 +244,7 @@ unsafe fn with_call(
         if let Some(gradient) = sums(args.d_bias, args.channels) {
             call = call.d_bias(gradient);
         }
-        if let Some(gradients) = sums(args.d_parameters, norm.parameters()) {
+        if let Some(gradients) = sums(args.d_parameters, norm.parameter_count()) {
             call = call.d_parameters(gradients);
         }
         if let Some(workspace) = sums(args.workspace, args.workspace_len) {

@@ -114,7 +114,7 @@ impl BackwardCall {
             true => Guarded::new(place(2), &numbers.dy),
             false => Guarded::poison(self.element, place(2)),
         };
-        let (channels, parameters) = (self.channels, self.norm.parameters());
+        let (channels, parameters) = (self.channels, self.norm.parameter_count());
         let mut d_weight = guarded(channels);
         let mut d_bias = guarded(channels);
         let mut d_parameters = guarded(parameters);
@@ -206,10 +206,10 @@ impl BackwardCall {
             dx: vec![],
             d_weight: vec![0.0; channels],
             d_bias: vec![0.0; channels],
-            d_parameters: vec![0.0; norm.parameters()],
+            d_parameters: vec![0.0; norm.parameter_count()],
         };
         // Each of so many additions rounds what has been added up.
-        let additions = 8.0 + (self.rows as f64).min(32.0_f64.max(self.rows as f64 / 64.0));
+        let additions = 8.0 + (self.rows as f64).min(64.0_f64.max(self.rows as f64 / 64.0 + 1.0));
         for row in 0..self.rows {
             let row = row * channels..(row + 1) * channels;
             let (x, dy, f) = (&x[row.clone()], &dy[row.clone()], &f[row]);
@@ -291,7 +291,7 @@ fn of_row(norm: Norm, x: &[f64], f: &[f64], df: &[f64]) -> Vec<f64> {
     if norm.is_elementwise() {
         let of = |(&x, df): (&f64, &f64)| {
             let slope = reference::backward(norm, &[x], &[1.0], None, 0.0, 1).dx[0].abs();
-            df.abs() * (slope * relative(norm, x) + SUBNORMAL)
+            df.abs() * (slope * relative(norm, x) + SUBNORMAL) + SUBNORMAL
         };
         return x.iter().zip(df).map(of).collect();
     }

@@ -44,7 +44,7 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    /// `dy` times the weights of the channels from `i` on.
+    /// The weights of the channels from `i` on, with the offset, if there are any.
     ///
     /// # Safety
     /// The weight must be valid for the channels that `access` reaches from `i` on.
@@ -76,7 +76,7 @@ pub(crate) struct Wanted {
     pub(crate) parameters: bool,
 }
 
-/// Rows of a group, at least: sums of one are written and read again once for all of them.
+/// Rows of a group, at least, where there are several: their sums are written and read again once for all of them.
 const LEAST_ROWS: usize = 32;
 /// Groups, at most.
 const MOST_GROUPS: usize = 64;
@@ -84,7 +84,7 @@ const MOST_GROUPS: usize = 64;
 /// Groups of rows that are summed up by themselves: by the number of rows alone, so that nothing depends on
 /// who does which.
 pub(crate) fn groups(rows: usize) -> usize {
-    rows.div_ceil(LEAST_ROWS).min(MOST_GROUPS)
+    (rows / LEAST_ROWS).clamp(usize::from(rows > 0), MOST_GROUPS)
 }
 
 /// Rows that are worked on at once, at most.
@@ -129,7 +129,8 @@ impl BackwardJob {
     /// once: those after them, or of tensors in groups of rows some others, which costs little.
     pub(super) fn ahead<E>(&self, at_once: usize) -> (usize, usize) {
         let rows = AHEAD.div_ceil(self.x.stride * size_of::<E>()).max(at_once);
-        (rows * self.x.stride, rows * self.dy.stride)
+        // They need not be there.
+        (rows.wrapping_mul(self.x.stride), rows.wrapping_mul(self.dy.stride))
     }
 
     /// Where the sums of group `group` are.

@@ -100,13 +100,12 @@ unsafe fn read<S: Simd, F: RowFunction, E: Storage>(
 ) -> Standardised<F::Row<S>> {
     let Prepared { function, per_channel } = prepared;
     if F::CENTRES {
+        let begun = Begun::new(0, row.x, row.channels);
         // SAFETY: the caller vouches for the row.
-        let sums = unsafe {
-            let begun = Begun::new(0, row.x, row.channels);
-            let normalise = F::row(function, s, F::find(function, s, F::begin(s), begun));
-            (normalise, add_up::<S, F, E, _>(s, row, weight, normalise))
-        };
-        let (normalise, RowSums { other, product }) = sums;
+        let found = unsafe { F::find(function, s, F::begin(s), begun) };
+        let normalise = F::row(function, s, found);
+        // SAFETY: as above.
+        let RowSums { other, product } = unsafe { add_up::<S, F, E, _>(s, row, weight, normalise) };
         return Standardised {
             normalise,
             rstd: F::rstd::<S>(&normalise),
@@ -181,8 +180,7 @@ unsafe fn add_up<S: Simd, F: RowFunction, E: Storage, P: Pointwise<S>>(
                 let [df] = df::<S, E, _, 1>(s, part, row, weight, i);
                 let [n] = of.apply::<1, f32>(s, [x]);
                 sums[0].other = add_other::<S, F>(s, sums[0].other, x, df);
-                // What is beyond the row is no number where a row of zeros has no scale.
-                let n = s.first_n(n, part.0, s.splat(0.0));
+                // Beyond the row `df` is 0, and `n` a number wherever it is one in the row.
                 sums[0].product = s.mul_add(df, n, sums[0].product);
             }
             i += part.0;

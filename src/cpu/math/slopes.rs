@@ -180,7 +180,7 @@ pub(crate) struct IsruSlope<S: Simd> {
     /// What `x` is multiplied with first, so that `beta` is far from the ends of what f32 holds.
     prescale: S::F,
     scale: S::F,
-    /// `scale * prescale`.
+    /// `scale` times `beta` times the cube of `prescale`.
     by_x: S::F,
     /// What sums of the gradients by parameters lack.
     pub(crate) factors: [f64; MOST_PARAMETERS],
@@ -190,6 +190,7 @@ impl<S: Simd> IsruSlope<S> {
     /// Prepares for a finite `beta > 0` and `scale`.
     #[inline(always)]
     pub(crate) fn new(s: S, beta: f32, scale: f32) -> Self {
+        let wide = |v: f32| f64::from(v);
         let prescale = match beta {
             _ if beta < SMALL => GROW,
             _ if beta >= LARGE => SHRINK,
@@ -199,8 +200,8 @@ impl<S: Simd> IsruSlope<S> {
             beta: s.splat(beta * prescale * prescale),
             prescale: s.splat(prescale),
             scale: s.splat(scale),
-            by_x: s.splat(scale * prescale),
-            factors: [-0.5 * f64::from(scale) * f64::from(prescale).powi(2), 1.0],
+            by_x: s.splat((wide(scale) * wide(beta) * wide(prescale).powi(3)) as f32),
+            factors: [-0.5 * wide(scale) * wide(prescale).powi(2), 1.0],
         }
     }
 
@@ -229,8 +230,8 @@ impl<S: Simd> IsruSlope<S> {
             x[j] = s.mul(x[j], r[j]);
             value[j] = s.mul(x[j], self.scale);
             // In this order nothing is subnormal before its time.
-            let slope = s.mul(s.mul(s.mul(self.beta, r[j]), r[j]), r[j]);
-            by_x[j] = s.mul(df[j], s.mul(slope, self.by_x));
+            let slope = s.mul(s.mul(s.mul(self.by_x, r[j]), r[j]), r[j]);
+            by_x[j] = s.mul(df[j], slope);
             x[j] = s.mul(df[j], x[j]);
             by_beta[j] = s.mul(s.mul(x[j], r[j]), r[j]);
         }
