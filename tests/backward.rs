@@ -226,9 +226,12 @@ fn rows_far_from_zero_agree() {
 fn elements_of_every_size_have_their_gradients() {
     let x = stratified_f32(12);
     let ordinary: Vec<f32> = x.iter().copied().filter(|x| !x.is_nan()).collect();
-    for norm in norms().filter(|norm| norm.is_elementwise()) {
+    // The gradient by so small a beta is too large for f32.
+    let subnormal = Norm::DyIsru { beta: 1e-40, scale: 1.0 };
+    for norm in norms().filter(|norm| norm.is_elementwise()).chain([subnormal]) {
         for isa in isas() {
-            let call = BackwardCall::new(norm, isa, 1, ordinary.len());
+            let sums = norm != subnormal;
+            let call = BackwardCall { sums, ..BackwardCall::new(norm, isa, 1, ordinary.len()) };
             let mut numbers = call.numbers(1);
             numbers.x = Tensor::new(F32, &ordinary);
             call.compare(&numbers, &call.run(&numbers));
@@ -287,6 +290,26 @@ fn a_row_of_zeros_has_gradients_and_one_without_a_scale_none() {
                     call.compare(&numbers, &written);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_row_whose_squares_overflow_is_0_and_so_are_its_gradients() {
+    for isa in isas() {
+        for channels in [1, 5, 300] {
+            let (x, dy) = (vec![3e38_f32; channels], vec![100.0_f32; channels]);
+            let mut dx = vec![f32::NAN; channels];
+            Norm::RmsNorm { eps: 1e-5 }
+                .backward(
+                    Rows::new(&x, 1, channels).unwrap(),
+                    Rows::new(&dy, 1, channels).unwrap(),
+                    RowsMut::new(&mut dx, 1, channels).unwrap(),
+                )
+                .isa(isa)
+                .run()
+                .unwrap();
+            assert_eq!(dx, vec![0.0; channels], "{isa:?}");
         }
     }
 }
