@@ -1,9 +1,12 @@
 //! A backward call: gradients of a forward call's input, weight, bias and parameters.
 
-use crate::cpu::{self, BackwardJob, Gradients, Isa, Operand, Places, Weight};
+use crate::cpu::{self, BackwardJob, Gradients, Isa, Operand, Places, Wanted, Weight};
+use crate::forward::{Tensor, input, output};
 use crate::norm::require;
-use crate::tensor::{Channels, Layout};
+use crate::tensor::{Channels, Layout, as_uninit};
 use crate::{Element, ElementType, Error, Norm, Rows, RowsMut};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 /// The gradients of a [`Norm`] over rows: made by [`Norm::backward`] or [`Norm::backward_in_place`], told the
@@ -45,26 +48,22 @@ use core::ptr::NonNull;
 #[must_use = "a call does nothing until it is run"]
 pub struct Backward<'a> {
     norm: Norm,
-    x: Rows<'a>,
+    x: Tensor<ElementType>,
     /// The gradient of the output; in place, it is where that of the input goes.
-    dy: Tensor,
-    dx: RowsMut<'a>,
+    dy: Tensor<ElementType>,
+    dx: Tensor<ElementType>,
     weight: Option<Channels<'a>>,
     weight_offset: f32,
-    d_weight: Option<&'a mut [f32]>,
-    d_bias: Option<&'a mut [f32]>,
-    d_parameters: Option<&'a mut [f32]>,
-    workspace: &'a mut [f32],
+    d_weight: Option<Sums<'a>>,
+    d_bias: Option<Sums<'a>>,
+    d_parameters: Option<Sums<'a>>,
+    workspace: Sums<'a>,
     isa: Option<Isa>,
+    borrows: PhantomData<(Rows<'a>, RowsMut<'a>)>,
 }
 
-/// Where a tensor is.
-#[derive(Clone, Copy, Debug)]
-struct Tensor {
-    data: NonNull<u8>,
-    element: ElementType,
-    layout: Layout,
-}
+/// Memory for sums, which need not hold anything before. Only values are written to it.
+pub(crate) type Sums<'a> = &'a mut [MaybeUninit<f32>];
 
 // SAFETY: a `Backward` is a shared borrow of everything that is read and an exclusive one of everything that is
 // written.
@@ -86,8 +85,7 @@ impl Norm {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn backward<'a>(self, x: Rows<'a>, dy: Rows<'a>, dx: RowsMut<'a>) -> Backward<'a> {
-        let dy = Tensor { data: dy.data, element: dy.element, layout: dy.layout };
-        Backward::new(self, x, dy, dx)
+        Backward::new(self, input(x), input(dy), output(dx))
     }
 
     /// The same with the gradient of the input written over that of the output.
@@ -102,8 +100,8 @@ impl Norm {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn backward_in_place<'a>(self, x: Rows<'a>, gradient: RowsMut<'a>) -> Backward<'a> {
-        let RowsMut { data, element, layout, .. } = gradient;
-        Backward::new(self, x, Tensor { data, element, layout }, gradient)
+        let gradient = output(gradient);
+        Backward::new(self, input(x), gradient, gradient)
     }
 
     /// How many parameters have a gradient: `alpha` of DyT, `beta` and `scale` of DyISRU, `alpha` and `shift` of Derf;
@@ -122,7 +120,13 @@ impl Norm {
 }
 
 impl<'a> Backward<'a> {
-    fn new(norm: Norm, x: Rows<'a>, dy: Tensor, dx: RowsMut<'a>) -> Self {
+    /// Of tensors that are borrowed for `'a`.
+    fn new(
+        norm: Norm,
+        x: Tensor<ElementType>,
+        dy: Tensor<ElementType>,
+        dx: Tensor<ElementType>,
+    ) -> Self {
         Self {
             norm,
             x,
@@ -135,6 +139,7 @@ impl<'a> Backward<'a> {
             d_parameters: None,
             workspace: &mut [],
             isa: None,
+            borrows: PhantomData,
         }
     }
 
@@ -187,7 +192,8 @@ impl<'a> Backward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn d_weight(mut self, gradient: &'a mut [f32]) -> Self {
-        self.d_weight = Some(gradient);
+        // SAFETY: only values are written to it.
+        self.d_weight = Some(unsafe { as_uninit(gradient) });
         self
     }
 
@@ -206,7 +212,8 @@ impl<'a> Backward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn d_bias(mut self, gradient: &'a mut [f32]) -> Self {
-        self.d_bias = Some(gradient);
+        // SAFETY: only values are written to it.
+        self.d_bias = Some(unsafe { as_uninit(gradient) });
         self
     }
 
@@ -227,7 +234,8 @@ impl<'a> Backward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn d_parameters(mut self, gradients: &'a mut [f32]) -> Self {
-        self.d_parameters = Some(gradients);
+        // SAFETY: only values are written to it.
+        self.d_parameters = Some(unsafe { as_uninit(gradients) });
         self
     }
 
@@ -244,32 +252,29 @@ impl<'a> Backward<'a> {
     /// ```
     pub fn workspace_len(&self) -> usize {
         let Layout { rows, channels, .. } = self.x.layout;
-        let Self { d_weight, d_bias, d_parameters, .. } = self;
-        Self::workspace_of(
-            rows,
-            channels,
-            d_weight.is_some(),
-            d_bias.is_some(),
-            d_parameters.is_some(),
-        )
+        self.wanted().workspace(rows, channels)
     }
 
-    /// The same for a shape, and for those of the gradients that are wanted.
-    pub(crate) fn workspace_of(
-        rows: usize,
-        channels: usize,
-        weight: bool,
-        bias: bool,
-        parameters: bool,
-    ) -> usize {
-        let wanted = cpu::Wanted { weight, bias, parameters };
-        cpu::groups(rows).saturating_mul(wanted.len(channels))
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            weight: self.d_weight.is_some(),
+            bias: self.d_bias.is_some(),
+            parameters: self.d_parameters.is_some(),
+        }
     }
 
     /// A weight of a type that is known at run time.
     #[cfg(feature = "capi")]
     pub(crate) fn operand(mut self, weight: Option<Channels<'a>>) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Where weight's, bias' and parameters' gradients go, and the workspace.
+    #[cfg(feature = "capi")]
+    pub(crate) fn sums(mut self, gradients: [Option<Sums<'a>>; 3], workspace: Sums<'a>) -> Self {
+        [self.d_weight, self.d_bias, self.d_parameters] = gradients;
+        self.workspace = workspace;
         self
     }
 
@@ -293,7 +298,8 @@ impl<'a> Backward<'a> {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn workspace(mut self, workspace: &'a mut [f32]) -> Self {
-        self.workspace = workspace;
+        // SAFETY: only values are written to it.
+        self.workspace = unsafe { as_uninit(workspace) };
         self
     }
 
@@ -389,23 +395,25 @@ impl<'a> Backward<'a> {
         let (dx, size) = (&self.dx, self.x.element.size());
         let in_place = dx.data == self.dy.data;
         let tensors = if in_place { 2 } else { 3 };
+        let to = Places::new(dx.data, dx.layout);
         let large = cpu::exceeds_caches((rows * channels * size).saturating_mul(tensors), threads);
         let job = BackwardJob {
             x: Places::new(self.x.data, self.x.layout),
             dy: Places::new(self.dy.data, self.dy.layout),
-            dx: Places::new(dx.data, dx.layout),
+            dx: to,
             element: self.x.element,
             isa,
             rows,
             channels,
             weight: Weight { operand: weight, offset: self.weight_offset },
-            stream: large && !in_place && dx.layout.begins_at_lines(dx.data, size),
+            stream: large && !in_place && to.begins_at_lines(size),
             fetch: large,
             wanted: gradients.wanted(),
             partial: NonNull::from(&mut *partial).cast(),
         };
         run(self.norm, &job);
-        cpu::add_up(partial, rows, channels, &mut gradients);
+        // SAFETY: all groups were run.
+        unsafe { cpu::add_up(partial, rows, channels, &mut gradients) };
         Ok(())
     }
 
@@ -425,7 +433,7 @@ impl<'a> Backward<'a> {
                 return Err(Error::GradientType { what, given, wanted });
             }
         }
-        let length = |what, gradient: &Option<&mut [f32]>, wanted| match gradient {
+        let length = |what, gradient: &Option<Sums<'_>>, wanted| match gradient {
             Some(gradient) if gradient.len() != wanted => {
                 Err(Error::Length { what, given: gradient.len(), wanted })
             }

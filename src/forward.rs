@@ -56,10 +56,10 @@ pub struct Forward<'a> {
 
 /// Where a tensor is.
 #[derive(Clone, Copy, Debug)]
-struct Tensor<T> {
-    data: NonNull<u8>,
-    element: T,
-    layout: Layout,
+pub(crate) struct Tensor<T> {
+    pub(crate) data: NonNull<u8>,
+    pub(crate) element: T,
+    pub(crate) layout: Layout,
 }
 
 /// What is added to the input, and where the sum goes.
@@ -109,12 +109,12 @@ unsafe impl Send for Forward<'_> {}
 unsafe impl Sync for Forward<'_> {}
 
 #[inline]
-fn input(x: Rows<'_>) -> Tensor<ElementType> {
+pub(crate) fn input(x: Rows<'_>) -> Tensor<ElementType> {
     Tensor { data: x.data, element: x.element, layout: x.layout }
 }
 
 #[inline]
-fn output(y: RowsMut<'_>) -> Tensor<ElementType> {
+pub(crate) fn output(y: RowsMut<'_>) -> Tensor<ElementType> {
     Tensor { data: y.data, element: y.element, layout: y.layout }
 }
 

@@ -1,10 +1,10 @@
 //! What RMSNorm and LayerNorm need to know of a row, for hosts that hold it in shards.
 
 use crate::cpu::{self, Isa, Places};
+use crate::tensor::as_uninit;
 use crate::{Error, Norm, Rows};
 use bytemuck::{Pod, Zeroable};
 use core::mem::MaybeUninit;
-use core::ptr;
 
 /// What is known of a row, or of a shard of it: how many elements, their mean, and the sum of their
 /// squared distances from the mean. For RMSNorm the mean is taken to be 0, and `m2` is the sum of
@@ -105,9 +105,8 @@ impl Norm {
         x: Rows<'_>,
         statistics: &mut [RowStatistics],
     ) -> Result<(), Error> {
-        // SAFETY: every value of the one type is one of the other, and only values are written.
-        let statistics = unsafe { &mut *(ptr::from_mut(statistics) as *mut [MaybeUninit<_>]) };
-        self.write_row_statistics(None, x, statistics)
+        // SAFETY: only values are written.
+        self.write_row_statistics(None, x, unsafe { as_uninit(statistics) })
     }
 
     /// The same, on `isa` if there is one, into memory that need not hold anything. All of it is written

@@ -1,9 +1,10 @@
 //! Borrowed views of tensors: rows of channels, and one value per channel.
 
-use crate::cpu::LINE;
 use crate::{Element, ElementType, Error};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
-use core::{marker::PhantomData, ptr::NonNull};
+use core::ptr::{self, NonNull};
 
 /// Where the rows of a tensor are: `rows` rows of `channels` elements that lie side by side,
 /// one row every `stride` elements.
@@ -108,13 +109,6 @@ impl Layout {
         })
     }
 
-    /// Whether all rows of elements of `size` bytes from `data` on begin at cache lines.
-    pub(crate) fn begins_at_lines(self, data: NonNull<u8>, size: usize) -> bool {
-        let token_stride = self.heads.map_or(0, |heads| heads.token_stride);
-        let strides = self.stride.wrapping_mul(size) | token_stride.wrapping_mul(size);
-        (data.addr().get() | strides).is_multiple_of(LINE)
-    }
-
     /// The layout for a slice of `given` elements of `T`, which it must fill.
     pub(crate) fn dense<T>(
         what: &'static str,
@@ -132,6 +126,15 @@ impl Layout {
         let wanted = self.span(what, size_of::<T>())?;
         if given >= wanted { Ok(self) } else { Err(Error::Length { what, given, wanted }) }
     }
+}
+
+/// The same memory, which need not hold anything.
+///
+/// # Safety
+/// Nothing but values may be written to it.
+pub(crate) unsafe fn as_uninit<T>(slice: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: every value of the one type is one of the other; the rest is the caller's.
+    unsafe { &mut *(ptr::from_mut(slice) as *mut [MaybeUninit<T>]) }
 }
 
 /// The heads of tokens in a larger tensor, such as q or k in a packed qkv: row `token * heads + head`

@@ -202,9 +202,7 @@ def forward(
     operands = {}
     for name, given in (("weight", weight), ("bias", bias)):
         if given is not None:
-            if tuple(given.shape) != (source.channels,):
-                raise ValueError(f"{name} has shape {tuple(given.shape)} instead of ({source.channels},)")
-            operands[name] = _Rows(name, given)
+            operands[name] = _operand(name, given, source)
     if scales is not None:
         operands["scales"] = _Rows("scales", scales)
     devices = {array.device for array in (*tensors.values(), *operands.values())}
@@ -220,12 +218,8 @@ def forward(
         isa=ISAS[isa],
         flags=flags,
     )
-    if any(rows.token_stride for rows in tensors.values()):
-        args.heads = source.shape[-2]
+    _place(args, tensors)
     for name, rows in tensors.items():
-        setattr(args, name, rows.pointer)
-        setattr(args, f"{name}_row_stride", rows.stride)
-        setattr(args, f"{name}_token_stride", rows.token_stride)
         # The sum is of the residual's type.
         setattr(args, f"{name.removesuffix('_sum')}_element", rows.element)
     if {"residual", "residual_sum"} <= tensors.keys():
@@ -252,7 +246,7 @@ def forward(
 
 
 # Parameters with gradients; the other functions have none.
-PARAMETERS = {"dyt": 1, "dyisru": 2, "derf": 2}
+PARAMETERS = {FUNCTIONS["dyt"]: 1, FUNCTIONS["dyisru"]: 2, FUNCTIONS["derf"]: 2}
 
 
 def backward(
@@ -282,8 +276,7 @@ def backward(
     for name, rows in tensors.items():
         if (rows.shape, rows.element) != (source.shape, source.element):
             raise ValueError(f"{NAMES.get(name, name)} is not of x's shape and type")
-        if rows.device is not None:
-            raise ValueError("gradients are for the CPU")
+    devices = {rows.device for rows in tensors.values()}
     args = BackwardArgs(
         size=ctypes.sizeof(BackwardArgs),
         norm=norm,
@@ -293,25 +286,15 @@ def backward(
         weight_offset=weight_offset,
         isa=ISAS[isa],
     )
-    if any(rows.token_stride for rows in tensors.values()):
-        args.heads = source.shape[-2]
-    for name, rows in tensors.items():
-        setattr(args, name, rows.pointer)
-        setattr(args, f"{name}_row_stride", rows.stride)
-        setattr(args, f"{name}_token_stride", rows.token_stride)
+    _place(args, tensors)
     if weight is not None:
-        if tuple(weight.shape) != (source.channels,):
-            raise ValueError(f"weight has shape {tuple(weight.shape)} instead of ({source.channels},)")
-        operand = _Rows("weight", weight)
-        if operand.device is not None:
-            raise ValueError("gradients are for the CPU")
+        operand = _operand("weight", weight, source)
         args.weight, args.weight_element = operand.pointer, operand.element
-    names = {number: name for name, number in FUNCTIONS.items()}
-    counts = {
-        "weight": source.channels,
-        "bias": source.channels,
-        "parameters": PARAMETERS.get(names.get(norm.function), 0),
-    }
+        devices.add(operand.device)
+    if devices != {None}:
+        raise ValueError("gradients are for the CPU")
+    parameters = PARAMETERS.get(norm.function, 0)
+    counts = {"weight": source.channels, "bias": source.channels, "parameters": parameters}
     sums = {name: _floats(x, counts[name]) for name in wanted if counts[name] > 0}
     for name, array in sums.items():
         setattr(args, f"d_{name}", _Rows(name, array).pointer)
@@ -326,6 +309,23 @@ def backward(
 
 # What the arguments of `forward` and `backward` are called, where not as the struct's fields.
 NAMES = {"y": "out", "z": "gate", "dx": "out"}
+
+
+def _place(args, tensors):
+    """Writes where the rows of each are."""
+    if any(rows.token_stride for rows in tensors.values()):
+        args.heads = tensors["x"].shape[-2]
+    for name, rows in tensors.items():
+        setattr(args, name, rows.pointer)
+        setattr(args, f"{name}_row_stride", rows.stride)
+        setattr(args, f"{name}_token_stride", rows.token_stride)
+
+
+def _operand(name, given, source):
+    """One value for each channel."""
+    if tuple(given.shape) != (source.channels,):
+        raise ValueError(f"{name} has shape {tuple(given.shape)} instead of ({source.channels},)")
+    return _Rows(name, given)
 
 
 def _scale_mode(scales, rows, compute):

@@ -20,11 +20,11 @@ pub(crate) trait Access: Copy {
         v: [S::F; U],
         stream: bool,
     );
-    /// As `store`, where there is a faster way that leaves nothing [in doubt](Doubt::Subnormal); else it stores nothing
-    /// and returns `false`.
+    /// As `store`, where there is a faster way and no result is in `doubt`; else it stores nothing and returns
+    /// `false`.
     ///
     /// # Safety
-    /// As [`store`](Access::store).
+    /// As [`store`](Access::store), and what `doubt` says.
     #[inline(always)]
     unsafe fn try_store<S: Simd, E: Output, const U: usize>(
         self,
@@ -32,6 +32,7 @@ pub(crate) trait Access: Copy {
         _: *mut E,
         _: [S::F; U],
         _stream: bool,
+        _doubt: Doubt,
     ) -> bool {
         false
     }
@@ -83,18 +84,16 @@ impl Access for Whole {
         p: *mut E,
         v: [S::F; U],
         stream: bool,
+        doubt: Doubt,
     ) -> bool {
-        if !E::tries::<S>() {
-            return false;
-        }
         const { assert!(U == 4) };
         let four = [v[0], v[1], v[2], v[3]];
         // SAFETY: the same contract.
         unsafe {
             if stream {
-                E::try_store_x4::<S, true>(s, p, four, Doubt::Subnormal)
+                E::try_store_x4::<S, true>(s, p, four, doubt)
             } else {
-                E::try_store_x4::<S, false>(s, p, four, Doubt::Subnormal)
+                E::try_store_x4::<S, false>(s, p, four, doubt)
             }
         }
     }

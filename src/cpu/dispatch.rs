@@ -20,6 +20,35 @@ use super::{derf::Derf, dyisru::DyIsru, dyt::DyT, layer_norm::LayerNorm, rms_nor
 use crate::{ElementType, F8E4M3 as F8, Norm, QuantizedType, RowStatistics};
 use half::{bf16, f16};
 
+/// `$body` with `$function` the function that `$norm` names: the one list of them.
+macro_rules! with_function {
+    ($norm:expr, $function:ident => $body:expr) => {
+        match $norm {
+            Norm::RmsNorm { eps } => {
+                let $function = RmsNorm { eps };
+                $body
+            }
+            Norm::LayerNorm { eps } => {
+                let $function = LayerNorm { eps };
+                $body
+            }
+            Norm::DyT { alpha } => {
+                let $function = DyT { alpha };
+                $body
+            }
+            Norm::DyIsru { beta, scale } => {
+                let $function = DyIsru { beta, scale };
+                $body
+            }
+            Norm::Derf { alpha, shift } => {
+                let $function = Derf { alpha, shift };
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_function;
+
 /// Does a piece of work on the calling thread.
 ///
 /// # Safety
@@ -38,11 +67,7 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
                 Norm::LayerNorm { eps } if job.statistics.is_some() => {
                     run_known(LayerNorm { eps }, job);
                 }
-                Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, job),
-                Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, job),
-                Norm::DyT { alpha } => run_function(DyT { alpha }, job),
-                Norm::DyIsru { beta, .. } => run_function(DyIsru { beta }, job),
-                Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, job),
+                _ => with_function!(norm, function => run_function(function, job)),
             }
         }
     };

@@ -10,6 +10,8 @@ use super::simd::{
 #[derive(Clone, Copy)]
 pub(crate) struct DyIsru {
     pub(crate) beta: f32,
+    /// Forward it is the job's, with the weight.
+    pub(crate) scale: f32,
 }
 
 impl Function for DyIsru {

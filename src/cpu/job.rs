@@ -1,5 +1,6 @@
 //! What a kernel is given: raw addresses of a piece of work, all of it validated before.
 
+use super::cache::LINE;
 use super::fused::Fused;
 use super::isa::Isa;
 use super::piece::Scale;
@@ -86,6 +87,12 @@ impl Places {
         }
         let run = (self.group - 1) * self.stride + channels;
         (self.group.wrapping_mul(self.stride).wrapping_add(self.jump), run)
+    }
+
+    /// Whether all rows, of elements of `size` bytes, begin at cache lines.
+    pub(crate) fn begins_at_lines(&self, size: usize) -> bool {
+        let steps = self.stride.wrapping_mul(size) | self.jump.wrapping_mul(size);
+        (self.data.addr().get() | steps).is_multiple_of(LINE)
     }
 
     /// Whether the rows, of `channels` channels, follow each other without gaps.

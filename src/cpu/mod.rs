@@ -40,8 +40,7 @@ pub use isa::Isa;
 
 #[cfg(feature = "rayon")]
 pub(crate) use backward::run_backward_parallel;
-pub(crate) use backward::{BackwardJob, Gradients, Wanted, Weight, add_up, groups, run_backward};
-pub(crate) use cache::LINE;
+pub(crate) use backward::{BackwardJob, Gradients, Wanted, Weight, add_up, run_backward};
 pub(crate) use dispatch::stores_at_once;
 pub(crate) use fused::Fused;
 pub(crate) use job::{Job, Operand, Places, Stored, Tensor};

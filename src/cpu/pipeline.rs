@@ -396,7 +396,7 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
         // A bias would hide the 0 by which the store finds an argument that is not ordinary.
         if R::ORDINARY && *ordinary && !affine.has_bias() {
             let v = affine.apply(s, Whole, i, results.row.apply_ordinary::<UNROLL, Y>(s, x));
-            if try_store(s, y, v, stream, Doubt::ZeroOrNotFinite) {
+            if Whole.try_store(s, y, v, stream, Doubt::ZeroOrNotFinite) {
                 return true;
             }
             *ordinary = false;
@@ -407,28 +407,6 @@ pub(super) unsafe fn write_whole_block<S: Simd, X: Storage, Y: Output, R: Pointw
         } else {
             Doubt::Subnormal
         };
-        try_store(s, y, v, stream, doubt)
-    }
-}
-
-/// [`try_store_x4`](super::simd::element::Output::try_store_x4), past the caches or not.
-///
-/// # Safety
-/// As that.
-#[inline(always)]
-pub(super) unsafe fn try_store<S: Simd, Y: Output>(
-    s: S,
-    y: *mut Y,
-    v: [S::F; 4],
-    stream: bool,
-    doubt: Doubt,
-) -> bool {
-    // SAFETY: the same contract.
-    unsafe {
-        if stream {
-            Y::try_store_x4::<S, true>(s, y, v, doubt)
-        } else {
-            Y::try_store_x4::<S, false>(s, y, v, doubt)
-        }
+        Whole.try_store(s, y, v, stream, doubt)
     }
 }

@@ -10,7 +10,7 @@ use super::affine::Affine;
 use super::cache::LINE;
 use super::function::{Function, Pointwise};
 use super::job::Job;
-use super::pipeline::{UNROLL, Work, try_store};
+use super::pipeline::{UNROLL, Work};
 use super::results::Results;
 use super::simd::{
     Doubt, Simd,
@@ -158,7 +158,7 @@ pub(super) unsafe fn write_seam<S: Simd, F: Function, X: Storage, Y: Output>(
             }
         }
         let v = around.apply(s, Whole, block - left, v);
-        if !try_store(s, y, v, true, Doubt::Subnormal) {
+        if !Whole.try_store(s, y, v, true, Doubt::Subnormal) {
             Whole.store(s, y, v, true);
         }
     }

@@ -1,6 +1,6 @@
 //! Who does the work: the calling thread, rayon's, or the host's own.
 
-use super::cache::{LINE, cache_sizes};
+use super::cache::cache_sizes;
 use super::dispatch;
 use super::fused::Fused;
 use super::job::{Job, Stored};
@@ -44,8 +44,9 @@ const INTEL_KEPT: usize = 12 << 20;
 /// (DyISRU), 0.8 to 1.3 (DyT, Derf), whether rows begin at cache lines or 16 bytes behind.
 pub(crate) fn stream_pays(norm: Norm, job: &Job, size: usize) -> bool {
     let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
-    let aligned = (job.y.data.addr().get() | (job.y.stride * size)).is_multiple_of(LINE);
-    aligned || job.channels * size >= LONG_ROW || (shares_blocks(&job) && will_be_usual(norm, &job))
+    job.y.begins_at_lines(size)
+        || job.channels * size >= LONG_ROW
+        || (shares_blocks(&job) && will_be_usual(norm, &job))
 }
 
 /// Whether `job` comes down to what has blocks that rows share.
@@ -112,25 +113,31 @@ pub(crate) unsafe fn run_parallel(norm: Norm, job: &Job, count: usize) {
         // SAFETY: the same contract.
         return unsafe { run_serial(norm, job) };
     }
-    let shared = Shared(*job);
+    // SAFETY: the addresses in it come from borrows that outlive the call, and parts do not overlap.
+    let shared = unsafe { Shared::new(*job) };
     (0..count).into_par_iter().with_max_len(1).for_each(|index| {
         // SAFETY: the same contract; each index is given once.
-        unsafe { run_part(norm, shared.job(), index, count) }
+        unsafe { run_part(norm, shared.get(), index, count) }
     });
 }
 
 /// A job that several threads work on, each on parts of its own.
 #[cfg(feature = "rayon")]
-struct Shared<'a>(Job<'a>);
+pub(super) struct Shared<T>(T);
 
-// SAFETY: the addresses in it come from borrows that outlive the call, and the threads write
-// to parts that do not overlap.
+// SAFETY: who makes one vouches for it.
 #[cfg(feature = "rayon")]
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T> Sync for Shared<T> {}
 
 #[cfg(feature = "rayon")]
-impl<'a> Shared<'a> {
-    fn job(&self) -> &Job<'a> {
+impl<T> Shared<T> {
+    /// # Safety
+    /// What `job` has the addresses of must outlive it, and no two threads may write to the same.
+    pub(super) unsafe fn new(job: T) -> Self {
+        Self(job)
+    }
+
+    pub(super) fn get(&self) -> &T {
         &self.0
     }
 }

@@ -7,6 +7,7 @@ use super::forward::{channels, rows, rows_mut};
 use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{Operand, Shape, Tensor, address, layout, operand};
+use crate::cpu::Wanted;
 use crate::place::{self, Access};
 use crate::{Backward, ElementType, Norm};
 use core::ffi::c_void;
@@ -136,15 +137,13 @@ pub unsafe extern "C" fn dynorm_backward_workspace(
         if len.is_null() {
             return Err(Refusal::Null { what: "len" });
         }
-        let wanted = Backward::workspace_of(
-            args.rows,
-            args.channels,
-            !args.d_weight.is_null(),
-            !args.d_bias.is_null(),
-            !args.d_parameters.is_null(),
-        );
+        let wanted = Wanted {
+            weight: !args.d_weight.is_null(),
+            bias: !args.d_bias.is_null(),
+            parameters: !args.d_parameters.is_null(),
+        };
         // SAFETY: it is not NULL; the caller vouches for it.
-        unsafe { len.write(wanted) };
+        unsafe { len.write(wanted.workspace(args.rows, args.channels)) };
         Ok(())
     })
 }
@@ -228,28 +227,24 @@ unsafe fn with_call(
     // view of.
     unsafe {
         let sums = |data: *mut f32, len| {
-            (!data.is_null() && len > 0).then(|| slice::from_raw_parts_mut(data, len))
+            (!data.is_null() && len > 0)
+                .then(|| slice::from_raw_parts_mut(data.cast::<MaybeUninit<f32>>(), len))
         };
-        let mut call = match dy.data == dx.data {
+        let gradients = [
+            sums(args.d_weight, args.channels),
+            sums(args.d_bias, args.channels),
+            sums(args.d_parameters, norm.parameter_count()),
+        ];
+        let workspace = sums(args.workspace, args.workspace_len).unwrap_or_default();
+        let call = match dy.data == dx.data {
             true => norm.backward_in_place(rows(x), rows_mut(dx)),
             false => norm.backward(rows(x), rows(dy), rows_mut(dx)),
         };
-        call = call
+        let call = call
             .operand(channels(weight, args.channels))
             .weight_offset(args.weight_offset)
-            .choose_isa(isa);
-        if let Some(gradient) = sums(args.d_weight, args.channels) {
-            call = call.d_weight(gradient);
-        }
-        if let Some(gradient) = sums(args.d_bias, args.channels) {
-            call = call.d_bias(gradient);
-        }
-        if let Some(gradients) = sums(args.d_parameters, norm.parameter_count()) {
-            call = call.d_parameters(gradients);
-        }
-        if let Some(workspace) = sums(args.workspace, args.workspace_len) {
-            call = call.workspace(workspace);
-        }
+            .choose_isa(isa)
+            .sums(gradients, workspace);
         run(call)
     }
 }

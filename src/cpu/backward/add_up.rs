@@ -2,12 +2,14 @@
 
 use super::job::{Wanted, groups};
 use crate::cpu::math::MOST_PARAMETERS;
+use core::mem::MaybeUninit;
+use core::ptr;
 
 /// Where the gradients that are wanted go.
 pub(crate) struct Gradients<'a> {
-    pub(crate) weight: Option<&'a mut [f32]>,
-    pub(crate) bias: Option<&'a mut [f32]>,
-    pub(crate) parameters: Option<&'a mut [f32]>,
+    pub(crate) weight: Option<&'a mut [MaybeUninit<f32>]>,
+    pub(crate) bias: Option<&'a mut [MaybeUninit<f32>]>,
+    pub(crate) parameters: Option<&'a mut [MaybeUninit<f32>]>,
 }
 
 impl Gradients<'_> {
@@ -22,7 +24,17 @@ impl Gradients<'_> {
 }
 
 /// Adds up the sums `partial` of the groups of `rows` rows, in f64, each result rounded once.
-pub(crate) fn add_up(partial: &[f32], rows: usize, channels: usize, to: &mut Gradients<'_>) {
+///
+/// # Safety
+/// All groups must have been run, with these gradients wanted.
+pub(crate) unsafe fn add_up(
+    partial: &[MaybeUninit<f32>],
+    rows: usize,
+    channels: usize,
+    to: &mut Gradients<'_>,
+) {
+    // SAFETY: each group has written all of its sums.
+    let partial = unsafe { &*(ptr::from_ref(partial) as *const [f32]) };
     let wanted = to.wanted();
     let (groups, len) = (groups(rows), wanted.len(channels));
     let mut first = 0;
@@ -38,7 +50,7 @@ pub(crate) fn add_up(partial: &[f32], rows: usize, channels: usize, to: &mut Gra
             }
         }
         for (gradient, [high, low]) in parameters.iter_mut().zip(sums.as_chunks().0) {
-            *gradient = (high + low) as f32;
+            gradient.write((high + low) as f32);
         }
     }
 }
@@ -47,9 +59,16 @@ pub(crate) fn add_up(partial: &[f32], rows: usize, channels: usize, to: &mut Gra
 const AT_ONCE: usize = 256;
 
 /// Adds up the columns that `of_group` gives.
-fn add_columns<'a>(of_group: impl Fn(usize) -> &'a [f32], groups: usize, to: &mut [f32]) {
+fn add_columns<'a>(
+    of_group: impl Fn(usize) -> &'a [f32],
+    groups: usize,
+    to: &mut [MaybeUninit<f32>],
+) {
     if groups == 1 {
-        return to.copy_from_slice(of_group(0));
+        for (to, &sum) in to.iter_mut().zip(of_group(0)) {
+            to.write(sum);
+        }
+        return;
     }
     for (block, to) in to.chunks_mut(AT_ONCE).enumerate() {
         let mut sums = [0.0; AT_ONCE];
@@ -60,7 +79,7 @@ fn add_columns<'a>(of_group: impl Fn(usize) -> &'a [f32], groups: usize, to: &mu
             }
         }
         for (to, sum) in to.iter_mut().zip(sums) {
-            *to = sum as f32;
+            to.write(sum as f32);
         }
     }
 }

@@ -4,14 +4,7 @@ use super::function::{Differentiable, Gradient, Row};
 use super::job::Weight;
 use crate::cpu::math::{ErfSlope, IsruSlope, MOST_PARAMETERS, Slopes, TanhSlope};
 use crate::cpu::simd::{Simd, element::Storage};
-use crate::cpu::{derf::Derf, dyt::DyT};
-
-/// DyISRU with its scale, which has a gradient, too.
-#[derive(Clone, Copy)]
-pub(super) struct ScaledIsru {
-    pub(super) beta: f32,
-    pub(super) scale: f32,
-}
+use crate::cpu::{derf::Derf, dyisru::DyIsru, dyt::DyT};
 
 macro_rules! elementwise {
     ($function:ty, $slope:ident, $count:literal, |$s:ident, $f:ident| $prepared:expr) => {
@@ -53,5 +46,5 @@ macro_rules! elementwise {
 }
 
 elementwise!(DyT, TanhSlope, 1, |s, f| TanhSlope::new(s, f.alpha));
-elementwise!(ScaledIsru, IsruSlope, 2, |s, f| IsruSlope::new(s, f.beta, f.scale));
+elementwise!(DyIsru, IsruSlope, 2, |s, f| IsruSlope::new(s, f.beta, f.scale));
 elementwise!(Derf, ErfSlope, 2, |s, f| ErfSlope::new(s, f.alpha, f.shift));

@@ -99,8 +99,13 @@ pub(super) const TILE: usize = 1024;
 const AHEAD: usize = 16 << 10;
 
 impl Wanted {
-    /// Values of f32 that the sums of a group take: those of the weight, of the bias, of the parameters.
-    pub(crate) fn len(self, channels: usize) -> usize {
+    /// Values of f32 that the sums of all groups of `rows` rows take.
+    pub(crate) fn workspace(self, rows: usize, channels: usize) -> usize {
+        groups(rows).saturating_mul(self.len(channels))
+    }
+
+    /// The same of one group: those of the weight, of the bias, of the parameters.
+    pub(super) fn len(self, channels: usize) -> usize {
         let columns = usize::from(self.weight) + usize::from(self.bias);
         let parameters = if self.parameters { 2 * MOST_PARAMETERS } else { 0 };
         // There may be no rows, of any number of channels.
@@ -116,7 +121,9 @@ impl BackwardJob {
     }
 
     /// How many rows of elements of type `E` are worked on at once: several where each is read before and again, and is
-    /// so long that weights and sums would not stay in the first level of the caches from one to the next.
+    /// so long that weights and sums would not stay in the first level of the caches from one to the next. `cargo bench
+    /// --bench backward` on an Emerald Rapids, 16 x 4096 in f32, all gradients, in turns: RMSNorm 433 instead of 515 ps per
+    /// element, LayerNorm 467 instead of 524; of the element-wise functions and of 576 channels no less than one by one.
     pub(super) fn at_once<E>(&self, reads_row: bool) -> usize {
         let has_columns = self.wanted.weight || self.wanted.bias;
         if !reads_row || !has_columns || self.channels <= TILE {

@@ -7,7 +7,7 @@ use crate::cpu::access::{Access, First, Whole};
 use crate::cpu::cache::LINE;
 use crate::cpu::math::{MOST_PARAMETERS, Slopes};
 use crate::cpu::pipeline::UNROLL;
-use crate::cpu::simd::{Kernel, Simd, element::Storage};
+use crate::cpu::simd::{Doubt, Kernel, Simd, element::Storage};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -204,7 +204,7 @@ where
         }
         let Slopes { value, by_x, parameters: by } = gradient.at(s, x, df);
         let dx = at.dx.add(i);
-        if !access.try_store(s, dx, by_x, stream) {
+        if !access.try_store(s, dx, by_x, stream, Doubt::Subnormal) {
             access.store(s, dx, by_x, stream);
         }
         if let Some(p) = sums.weight {

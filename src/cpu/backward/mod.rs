@@ -8,12 +8,13 @@ mod kernel;
 mod rows;
 
 pub(crate) use add_up::{Gradients, add_up};
-pub(crate) use job::{BackwardJob, Wanted, Weight, groups};
+pub(crate) use job::{BackwardJob, Wanted, Weight};
 
-use super::dispatch::{enter, enter_without_bf16};
-use super::{derf::Derf, dyt::DyT, layer_norm::LayerNorm, rms_norm::RmsNorm};
+use job::groups;
+
+use super::dispatch::{enter, enter_without_bf16, with_function};
+use super::{derf::Derf, dyisru::DyIsru, dyt::DyT, layer_norm::LayerNorm, rms_norm::RmsNorm};
 use crate::{ElementType, Norm};
-use elementwise::ScaledIsru;
 use function::Differentiable;
 use half::{bf16, f16};
 use kernel::Group;
@@ -25,13 +26,7 @@ use kernel::Group;
 unsafe fn run_group(norm: Norm, job: &BackwardJob, group: usize) {
     // SAFETY: the same contract.
     unsafe {
-        match norm {
-            Norm::RmsNorm { eps } => run_function(RmsNorm { eps }, job, group),
-            Norm::LayerNorm { eps } => run_function(LayerNorm { eps }, job, group),
-            Norm::DyT { alpha } => run_function(DyT { alpha }, job, group),
-            Norm::DyIsru { beta, scale } => run_function(ScaledIsru { beta, scale }, job, group),
-            Norm::Derf { alpha, shift } => run_function(Derf { alpha, shift }, job, group),
-        }
+        with_function!(norm, function => run_function(function, job, group));
     }
 }
 
@@ -71,20 +66,13 @@ pub(crate) unsafe fn run_backward(norm: Norm, job: &BackwardJob) {
 /// As [`run_backward`].
 #[cfg(feature = "rayon")]
 pub(crate) unsafe fn run_backward_parallel(norm: Norm, job: &BackwardJob) {
+    use super::threads::Shared;
     use rayon::prelude::*;
 
-    struct Shared(BackwardJob);
     // SAFETY: the addresses in it come from borrows that outlive the call, and no two threads do one group.
-    unsafe impl Sync for Shared {}
-    impl Shared {
-        fn job(&self) -> &BackwardJob {
-            &self.0
-        }
-    }
-
-    let shared = Shared(*job);
+    let shared = unsafe { Shared::new(*job) };
     (0..groups(job.rows)).into_par_iter().for_each(|group| {
         // SAFETY: the same contract; each group is given once.
-        unsafe { run_group(norm, shared.job(), group) }
+        unsafe { run_group(norm, shared.get(), group) }
     });
 }
