@@ -181,7 +181,9 @@ pub enum Scale<'a> {
     /// One for each row, as above.
     GivenPerRow(&'a [f32]),
     /// One for each row, computed from the largest magnitude of the row's results by
-    /// [`QuantizedType::scale_for`] and written here. NaN does not count, infinity as [`f32::MAX`].
+    /// [`QuantizedType::scale_for`] and written here. NaN does not count, infinity as [`f32::MAX`]. RMSNorm's
+    /// without a bias or gate is that of the largest product of input and weight, times the row's factor: within a
+    /// relative 2⁻²² of the largest result.
     Computed(&'a mut [f32]),
 }
 

@@ -1,6 +1,6 @@
 //! Derf: `erf(alpha x + shift)`.
 
-use super::function::{Begun, Function, Pointwise};
+use super::function::{Begun, Beside, Function, Pointwise};
 use super::math::{Erf, SHORT_DIGITS, Short, short_erf};
 use super::simd::{
     Simd,
@@ -30,7 +30,14 @@ impl Function for Derf {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn find<S: Simd, X: Storage>(_: Prepared<S>, _: S, (): (), _: Begun<X>) {}
+    unsafe fn find<S: Simd, X: Storage>(
+        _: Prepared<S>,
+        _: S,
+        (): (),
+        _: Begun<X>,
+        _: &mut impl Beside<S>,
+    ) {
+    }
 
     #[inline(always)]
     fn row<S: Simd>(prepared: Prepared<S>, _: S, (): ()) -> Prepared<S> {

@@ -1,6 +1,6 @@
 //! DyISRU: `x / sqrt(beta + x^2)`; its scale goes with the weight.
 
-use super::function::{Begun, Function, Pointwise};
+use super::function::{Begun, Beside, Function, Pointwise};
 use super::math::{Isru, SHORT_DIGITS};
 use super::simd::{
     Simd,
@@ -31,7 +31,14 @@ impl Function for DyIsru {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn find<S: Simd, X: Storage>(_: Isru<S>, _: S, (): (), _: Begun<X>) {}
+    unsafe fn find<S: Simd, X: Storage>(
+        _: Isru<S>,
+        _: S,
+        (): (),
+        _: Begun<X>,
+        _: &mut impl Beside<S>,
+    ) {
+    }
 
     #[inline(always)]
     fn row<S: Simd>(prepared: Isru<S>, _: S, (): ()) -> Isru<S> {

@@ -1,6 +1,6 @@
 //! DyT: `tanh(alpha x)`.
 
-use super::function::{Begun, Function, Pointwise};
+use super::function::{Begun, Beside, Function, Pointwise};
 use super::math::{SHORT_DIGITS, Short, Tanh, short_tanh};
 use super::simd::{
     Simd,
@@ -29,7 +29,14 @@ impl Function for DyT {
     fn begin<S: Simd>(_: S) {}
 
     #[inline(always)]
-    unsafe fn find<S: Simd, X: Storage>(_: Prepared<S>, _: S, (): (), _: Begun<X>) {}
+    unsafe fn find<S: Simd, X: Storage>(
+        _: Prepared<S>,
+        _: S,
+        (): (),
+        _: Begun<X>,
+        _: &mut impl Beside<S>,
+    ) {
+    }
 
     #[inline(always)]
     fn row<S: Simd>(prepared: Prepared<S>, _: S, (): ()) -> Prepared<S> {

@@ -26,15 +26,17 @@ pub(crate) trait Function: Copy {
     /// What is gathered before anything has been read.
     fn begin<S: Simd>(s: S) -> Self::Reading<S>;
 
-    /// Reads what is left of a row, and says what it is found to be.
+    /// Reads what is left of a row, and says what it is found to be. `beside` sees what is read, as far as
+    /// the row is read at all.
     ///
     /// # Safety
-    /// The row must be valid for reads, and `reading` be of its first channels.
+    /// The row must be valid for reads, `reading` be of its first channels, and `beside` good for the others.
     unsafe fn find<S: Simd, X: Storage>(
         prepared: Self::Prepared<S>,
         s: S,
         reading: Self::Reading<S>,
         begun: Begun<X>,
+        beside: &mut impl Beside<S>,
     ) -> Self::Found;
 
     /// What is applied to the elements of a row that was found to be this.
@@ -77,6 +79,28 @@ pub(crate) trait Reading<S: Simd>: Copy {
     unsafe fn add<X: Storage>(&mut self, s: S, x: *const X, part: usize);
 }
 
+/// What else is done with the elements of a row that is read.
+pub(crate) trait Beside<S: Simd> {
+    /// With two vectors at `x`, which are those of the channels from `i` on, and pair `pair` of their block.
+    ///
+    /// # Safety
+    /// They must be valid for reads, and channels of the row that this was made for.
+    unsafe fn pair<X: Storage>(&mut self, s: S, x: *const X, i: usize, pair: usize);
+    /// With the vector `x`, whose first `n <= LANES` lanes are the channels from `i` on; the others are 0.
+    ///
+    /// # Safety
+    /// They must be channels of the row that this was made for.
+    unsafe fn part(&mut self, s: S, x: S::F, i: usize, n: usize);
+}
+
+/// Nothing.
+impl<S: Simd> Beside<S> for () {
+    #[inline(always)]
+    unsafe fn pair<X: Storage>(&mut self, _: S, _: *const X, _: usize, _: usize) {}
+    #[inline(always)]
+    unsafe fn part(&mut self, _: S, _: S::F, _: usize, _: usize) {}
+}
+
 /// Nothing is gathered.
 impl<S: Simd> Reading<S> for () {
     #[inline(always)]
@@ -99,6 +123,13 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
 
     /// Whether it is of one row, which has been read for it.
     const OF_ROW: bool = false;
+
+    /// The number that elements are multiplied with, if it is that and no more; NaN otherwise.
+    const IS_FACTOR: bool = false;
+    #[inline(always)]
+    fn factor(&self) -> f32 {
+        f32::NAN
+    }
 
     /// Whether its value at 0 is 0, or NaN.
     const KEEPS_ZERO: bool = false;

@@ -1,7 +1,7 @@
 //! RMSNorm and LayerNorm of rows of which the statistics are known: element-wise functions then,
 //! with other parameters for each row.
 
-use super::function::{Begun, Function};
+use super::function::{Begun, Beside, Function};
 use super::simd::{Simd, element::Storage};
 use crate::RowStatistics;
 use core::ptr::NonNull;
@@ -43,6 +43,7 @@ impl<F: Function<Found = RowStatistics>> Function for Known<F> {
         _: S,
         (): (),
         begun: Begun<X>,
+        _: &mut impl Beside<S>,
     ) -> RowStatistics {
         // SAFETY: `new`'s caller vouches for one for each row.
         unsafe { statistics.add(begun.index).read() }

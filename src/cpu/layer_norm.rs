@@ -12,7 +12,7 @@
 //! end in the same digits, every addition would round them off in the same direction, and the
 //! errors would add up instead of cancelling.
 
-use super::function::{Begun, Function, Pointwise};
+use super::function::{Begun, Beside, Function, Pointwise};
 use super::row_sum::{RowSum, Summand, TINY, TinySums, tiny_sums};
 use super::simd::{
     Simd,
@@ -60,9 +60,10 @@ impl Function for LayerNorm {
         s: S,
         sums: RowSum<S, Plain>,
         begun: Begun<X>,
+        beside: &mut impl Beside<S>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let sums = unsafe { sums.finish(s, begun) };
+        let sums = unsafe { sums.finish(s, begun, beside) };
         let (mut sum, mut squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
         if X::sums_pairs::<S>() && squares < TINY {
             // SAFETY: the same contract; what is summed so is bfloat16.
@@ -82,7 +83,7 @@ impl Function for LayerNorm {
             shift = near_mean(shift + rest, variance);
             let about = RowSum::new(s, About { shift: s.splat(shift) });
             // SAFETY: the same contract.
-            let sums = unsafe { about.finish(s, Begun { read: 0, ..begun }) }.rounded(s);
+            let sums = unsafe { about.finish(s, Begun { read: 0, ..begun }, &mut ()) }.rounded(s);
             (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
             passes += 1;
         }

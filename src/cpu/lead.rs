@@ -75,17 +75,18 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
     let shared = work.shares::<X, Y>();
     // SAFETY: the caller vouches for the rows, which are more than `LEAD`.
     unsafe {
-        let mut found = F::find(prepared, s, F::begin(s), begun(0));
+        let mut found = F::find(prepared, s, F::begin(s), begun(0), &mut ());
         let mut ready = Ready::new(F::row(prepared, s, found));
         for i in 1..LEAD {
             ready.push(i - 1, F::row(prepared, s, found));
-            found = F::find(prepared, s, F::begin(s), begun(i));
+            found = F::find(prepared, s, F::begin(s), begun(i), &mut ());
         }
         let mut before = None;
         for i in 0..count {
             let row = ready.get(i);
             let (from, to) = (begun(i).x, y.wrapping_add(i * job.y.stride));
-            let results = Results::of::<X, Y, MEMORY>(s, work, &mut (), row, rows.start + i, from);
+            let results =
+                Results::of::<X, Y, MEMORY>(s, work, &mut (), row, None, rows.start + i, from);
             let (mut reading, mut ahead) = (F::begin(s), begun(i + LEAD));
             let places = (from, to);
             let (mut written, mut stop) = begin_row::<S, F, A, X, Y, MEMORY>(
@@ -110,7 +111,7 @@ pub(super) unsafe fn run_leading<S, F, A, X, Y, const MEMORY: bool>(
             // Of two different rows, so that the processor does one beside the other.
             ready.push(i + LEAD - 1, F::row(prepared, s, found));
             if leads {
-                found = F::find(prepared, s, reading, ahead);
+                found = F::find(prepared, s, reading, ahead, &mut ());
             }
         }
     }

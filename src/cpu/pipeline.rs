@@ -7,7 +7,7 @@ use super::function::{Begun, Function, Pointwise};
 use super::job::Job;
 use super::lead::{LEAD, begins_next, can_lead, lead_pays, read_first, run_leading};
 use super::residual::Sums;
-use super::results::Results;
+use super::results::{Products, Results};
 use super::seam::{Around, Before, begin_row, has_seams, shares_blocks};
 use super::simd::{
     Doubt, Kernel, Simd,
@@ -199,12 +199,20 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
         // SAFETY: the caller vouches for the rows.
         unsafe {
             meanwhile.before(s, (index + 1) * job.channels);
-            let row = F::row(prepared, s, F::find(prepared, s, reading, begun));
+            let (found, product) = match Products::of(s, work) {
+                Some(mut products) if const { Y::QUANTIZED && A::PLAIN && F::Row::<S>::IS_FACTOR } =>
+                {
+                    let found = F::find(prepared, s, reading, begun, &mut products);
+                    (found, Some(products.largest(s)))
+                }
+                _ => (F::find(prepared, s, reading, begun, &mut ()), None),
+            };
+            let row = F::row(prepared, s, found);
             (reading, read) = (F::begin(s), 0);
             if const { begins_next::<S, F, A, X, Y, MEMORY>() } && i + 1 < rows.len() {
                 read = read_first(s, x.wrapping_add(job.x.stride), job.channels, &mut reading);
             }
-            let results = Results::of::<X, Y, MEMORY>(s, work, meanwhile, row, index, x);
+            let results = Results::of::<X, Y, MEMORY>(s, work, meanwhile, row, product, index, x);
             let y = y.add(i * job.y.stride);
             let from =
                 begin_row::<S, F, A, X, Y, MEMORY>(s, work, before.take(), &results, x, (x, y));

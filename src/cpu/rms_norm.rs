@@ -1,6 +1,6 @@
 //! RMSNorm: `x * rstd`, `rstd = 1 / sqrt(mean(x^2) + eps)`.
 
-use super::function::{Begun, Function, Pointwise};
+use super::function::{Begun, Beside, Function, Pointwise};
 use super::row_sum::{RowSum, Summand, TINY, tiny_sums};
 use super::simd::{
     Simd,
@@ -43,9 +43,10 @@ impl Function for RmsNorm {
         s: S,
         squares: RowSum<S, Squares>,
         begun: Begun<X>,
+        beside: &mut impl Beside<S>,
     ) -> RowStatistics {
         // SAFETY: the same contract.
-        let mut m2 = s.reduce_add(unsafe { squares.finish(s, begun) });
+        let mut m2 = s.reduce_add(unsafe { squares.finish(s, begun, beside) });
         if X::sums_pairs::<S>() && m2 < TINY {
             // SAFETY: the same contract; what is summed so is bfloat16.
             m2 = unsafe { tiny_sums(begun.x.cast(), begun.channels) }.squares;
@@ -109,7 +110,13 @@ pub(crate) struct Scale {
 
 impl<S: Simd> Pointwise<S> for Scale {
     const OF_ROW: bool = true;
+    const IS_FACTOR: bool = true;
     const KEEPS_ZERO: bool = true;
+
+    #[inline(always)]
+    fn factor(&self) -> f32 {
+        self.rstd
+    }
 
     #[inline(always)]
     fn apply<const U: usize, Y: Output>(&self, s: S, x: [S::F; U]) -> [S::F; U] {

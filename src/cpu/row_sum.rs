@@ -1,6 +1,6 @@
 //! Sums over a row, in an order that depends on the number of channels alone.
 
-use super::function::{Begun, Reading};
+use super::function::{Begun, Beside, Reading};
 use super::simd::{Simd, element::Storage};
 use core::mem::MaybeUninit;
 use half::bf16;
@@ -135,19 +135,46 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
         }
     }
 
+    /// Adds part `part` of a block, which is at channel `i` of `x`.
+    ///
+    /// # Safety
+    /// It must be valid for reads, and `beside` good for it.
+    #[inline(always)]
+    unsafe fn add_beside<X: Storage>(
+        &mut self,
+        s: S,
+        (x, i): (*const X, usize),
+        part: usize,
+        beside: &mut impl Beside<S>,
+    ) {
+        for j in 0..2 {
+            let i = i + j * 2 * S::LANES;
+            // SAFETY: the same contract.
+            unsafe {
+                self.add_pair(s, 2 * part + j, x.add(i));
+                beside.pair(s, x.add(i), i, j);
+            }
+        }
+    }
+
     /// The sums over all of the row that was begun.
     ///
     /// # Safety
-    /// It must be valid for reads.
+    /// It must be valid for reads, and `beside` good for what is left of it.
     #[inline(always)]
-    pub(crate) unsafe fn finish<X: Storage>(mut self, s: S, begun: Begun<X>) -> T::Sums {
+    pub(crate) unsafe fn finish<X: Storage>(
+        mut self,
+        s: S,
+        begun: Begun<X>,
+        beside: &mut impl Beside<S>,
+    ) -> T::Sums {
         let Begun { x, channels: n, read: mut i, .. } = begun;
         let (part, pair) = (4 * S::LANES, 2 * S::LANES);
         let begun_parts = i % Self::block::<X>() / part;
         for next in 1..Self::parts::<X>() {
             if begun_parts > 0 && next >= begun_parts && n - i >= part {
                 // SAFETY: a part follows `i`.
-                unsafe { self.add(s, x.add(i - next * part), next) };
+                unsafe { self.add_beside(s, (x, i), next, beside) };
                 i += part;
             }
         }
@@ -160,7 +187,7 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
             for _ in 0..blocks {
                 for part in 0..Self::parts::<X>() {
                     // SAFETY: a block follows `i`.
-                    unsafe { self.add(s, x.add(i), part) };
+                    unsafe { self.add_beside(s, (x, i + part * 4 * S::LANES), part, beside) };
                 }
                 i += Self::block::<X>();
             }
@@ -177,7 +204,10 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
             }
             if j >= first_pair {
                 // SAFETY: `pair` elements follow `i`.
-                unsafe { self.add_pair(s, j, x.add(i)) };
+                unsafe {
+                    self.add_pair(s, j, x.add(i));
+                    beside.pair(s, x.add(i), i, j % 2);
+                }
                 i += pair;
             }
         }
@@ -188,6 +218,8 @@ impl<S: Simd, T: Summand<S>> RowSum<S, T> {
                 // SAFETY: `part` elements are left.
                 let v = unsafe { X::load_part(s, x.add(i), part) };
                 sums[j] = summand.add_first(s, sums[j], v, part);
+                // SAFETY: as above.
+                unsafe { beside.part(s, v, i, part) };
                 i += part;
             }
         }
@@ -251,7 +283,7 @@ mod tests {
                         sums.add(s, x.add(block), part % parts);
                     }
                     let begun = Begun { read: read * 4 * S::LANES, ..Begun::new(0, x, channels) };
-                    s.reduce_add(sums.finish(s, begun)).to_bits()
+                    s.reduce_add(sums.finish(s, begun, &mut ())).to_bits()
                 }
             };
             (0..=channels / (4 * S::LANES)).map(sum).collect()

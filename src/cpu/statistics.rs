@@ -100,7 +100,7 @@ impl<F: Function<Found = RowStatistics>, X: Storage> Kernel for Read<'_, F, X> {
             let x = self.x.at::<X>(row, 0).cast_const();
             let begun = Begun::new(row, x, self.channels);
             // SAFETY: whoever makes a `Read` vouches for the rows.
-            let found = unsafe { F::find(prepared, s, F::begin(s), begun) };
+            let found = unsafe { F::find(prepared, s, F::begin(s), begun, &mut ()) };
             statistics.write(found);
         }
     }

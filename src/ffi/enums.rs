@@ -55,7 +55,8 @@ pub enum dynorm_scale {
     /// One for each row, read from `scales`.
     DYNORM_SCALE_GIVEN_PER_ROW = 2,
     /// One for each row, written to `scales`: the largest magnitude of the row's results over that of
-    /// y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32.
+    /// y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32. On the CPU that
+    /// of RMSNorm without bias and gate is within a relative 2^-22.
     DYNORM_SCALE_COMPUTED = 3,
 }
 

@@ -56,6 +56,18 @@ pub struct Numbers {
     pub scales: Vec<f32>,
 }
 
+impl Numbers {
+    /// Those of row `row` alone, with everything that rows share.
+    pub fn of_row(&self, row: usize, channels: usize) -> Self {
+        Self {
+            x: self.x.row(row, channels),
+            residual: self.residual.row(row, channels),
+            z: self.z.row(row, channels),
+            ..self.clone()
+        }
+    }
+}
+
 /// Everything that a call writes, to the bit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {

@@ -102,7 +102,7 @@ unsafe fn read<S: Simd, F: RowFunction, E: Storage>(
     if F::CENTRES {
         let begun = Begun::new(0, row.x, row.channels);
         // SAFETY: the caller vouches for the row.
-        let found = unsafe { F::find(function, s, F::begin(s), begun) };
+        let found = unsafe { F::find(function, s, F::begin(s), begun, &mut ()) };
         let normalise = F::row(function, s, found);
         // SAFETY: as above.
         let RowSums { other, product } = unsafe { add_up::<S, F, E, _>(s, row, weight, normalise) };
