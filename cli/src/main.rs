@@ -6,6 +6,7 @@
 mod buffer;
 mod check;
 mod compare;
+mod fit;
 #[cfg(feature = "cuda")]
 mod gpu;
 #[cfg(not(feature = "cuda"))]
@@ -44,6 +45,9 @@ enum Command {
     /// Quantises every function's output to 8 bits on real activations: a scale computed for each row
     /// beside the static one. Exit status 1 if a result is wrong.
     Quantize(quantize::Args),
+    /// Fits the element-wise functions to a norm on real activations, and says how near they come. Exit status 1
+    /// if a fit is not the best.
+    Fit(fit::Args),
     /// Says which processor and GPU this machine has, which implementation the library chooses on
     /// the one, and whether its kernels load on the other.
     Info,
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Fit(args) => fit::run(&args),
         Command::Info => info::run().map(|()| true),
     };
     match outcome {

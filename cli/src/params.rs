@@ -44,7 +44,9 @@ pub fn describe(norm: Norm) -> String {
         Norm::RmsNorm { eps } | Norm::LayerNorm { eps } => format!("eps {eps:e}"),
         Norm::DyT { alpha } => format!("alpha {alpha:.4e}"),
         Norm::DyIsru { beta, scale } => format!("beta {beta:.4e}, scale {scale}"),
-        Norm::Derf { alpha, shift } => format!("alpha {alpha:.4e}, shift {shift}"),
+        Norm::Derf { alpha, shift } => {
+            format!("alpha {alpha:.4e}, shift {}", (shift * 1e4).round() / 1e4 + 0.0)
+        }
         other => format!("{other:?}"),
     }
 }

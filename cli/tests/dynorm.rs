@@ -68,6 +68,27 @@ fn quantize_checks_everything() {
     assert!(refusal(&["quantize", "--input", "nothing.npy"]).contains("nothing.npy"));
 }
 
+/// Every function and a straight line on every layer, and the paper's experiment; all fits are the best near them.
+#[test]
+fn fit_fits_everything() {
+    let results: Value =
+        serde_json::from_str(stdout(&dynorm(&["fit", "--json", "--target", "layer-norm"])))
+            .unwrap();
+    let fits = results["fits"].as_array().unwrap();
+    assert_eq!(fits.len(), 5 * (1 + 2 * 3));
+    for fit in fits {
+        assert_eq!(fit["least"], true, "{fit}");
+        let all = fit["snr_db"]["all"].as_f64().unwrap();
+        // The first layer has no attention sink: whatever is fitted, most of its norm is hit.
+        assert!(fit["tensor"] != "blk.0.attn_norm.input" || all > 15.0, "{fit}");
+        let weights = fit["weight_and_bias"][0].as_array().map_or(0, Vec::len);
+        assert_eq!(weights, if fit["form"] == "channels" { 576 } else { 0 });
+    }
+    assert_eq!(results["paper"].as_array().unwrap().len(), 2 * 3);
+    assert!(stdout(&dynorm(&["fit", "--tensor", "output_norm.input"])).contains("straight line"));
+    assert!(refusal(&["fit", "--target", "softmax"]).contains("layer-norm"));
+}
+
 /// The report needs nothing beside it, and has a plot for every function and layer.
 #[test]
 fn the_report_is_complete_in_itself() {
