@@ -1,6 +1,6 @@
 //! What happens to f32 results on their way from the scratch piece to the output.
 
-use super::ahead::{look_up, looks_up, page};
+use super::ahead::{Ahead, look_up, looks_up, page};
 use super::cache::LINE;
 use super::math::{SHORT_DIGITS, short_silu, silu};
 use super::simd::{
@@ -16,6 +16,8 @@ pub(crate) struct Gate<Z, const DIGITS: u32> {
     pub(crate) z: *const Z,
     pub(crate) values: *mut f32,
     pub(crate) channels: usize,
+    /// What is fetched of `z` meanwhile, if it comes from memory.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 impl<Z, const DIGITS: u32> Gate<Z, DIGITS> {
@@ -30,9 +32,12 @@ impl<Z: Storage, const DIGITS: u32> Kernel for Gate<Z, DIGITS> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { z, values, channels } = self;
+        let Self { z, values, channels, ahead } = self;
         let mut i = 0;
         while channels - i >= UNROLL * S::LANES {
+            if let Some(ahead) = ahead {
+                ahead.fetch(s, z.wrapping_add(i));
+            }
             // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both; a block
             // follows `i`.
             unsafe {

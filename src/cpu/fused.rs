@@ -150,7 +150,7 @@ impl Fused {
             unsafe {
                 let piece = Piece::new(job, (row, 0), y.add(row * channels), channels);
                 if let Some(z) = &self.gate {
-                    piece.gate(z, output.form);
+                    piece.gate(z, output.form, job.fetch);
                 }
                 let factor = output.factor(&piece, || piece.largest(0.0));
                 output.store(&piece, factor);
@@ -182,7 +182,7 @@ impl Fused {
                 let piece = Piece::new(job, (0, first), y, end - first);
                 if let Some(z) = &self.gate {
                     // SAFETY: the same contract; these results are in the scratch piece.
-                    unsafe { piece.gate(z, output.form) };
+                    unsafe { piece.gate(z, output.form, job.fetch) };
                 }
                 then(&piece);
             }

@@ -1,5 +1,6 @@
 //! A piece of a row on its way from the function's f32 results to the output.
 
+use super::ahead::Ahead;
 use super::dispatch::enter;
 use super::finish::{Gate, Largest, Store};
 use super::isa::Isa;
@@ -110,23 +111,24 @@ impl Piece {
     ///
     /// # Safety
     /// They must be in the scratch piece, and `z` must have the piece's row.
-    pub(crate) unsafe fn gate(&self, z: &Tensor, form: Form) {
+    pub(crate) unsafe fn gate(&self, z: &Tensor, form: Form, fetch: bool) {
         let Self { isa, row, channel, values, channels } = *self;
         // SAFETY: the caller vouches for the row, the piece's maker for `isa`.
         unsafe {
             macro_rules! gate {
                 ($ty:ty) => {{
+                    let ahead = fetch.then(|| Ahead::straight::<$ty>(&z.places, channels));
                     let z = z.places.at::<$ty>(row, channel);
                     let values = values.as_ptr();
                     match form {
                         Form::Element(ElementType::F32) => {
-                            enter(isa, Gate::<_, 24> { z, values, channels })
+                            enter(isa, Gate::<_, 24> { z, values, channels, ahead })
                         }
                         Form::Element(ElementType::F16) => {
-                            enter(isa, Gate::<_, 11> { z, values, channels })
+                            enter(isa, Gate::<_, 11> { z, values, channels, ahead })
                         }
                         Form::Element(ElementType::Bf16) | Form::Quantized(..) => {
-                            enter(isa, Gate::<_, 8> { z, values, channels })
+                            enter(isa, Gate::<_, 8> { z, values, channels, ahead })
                         }
                     }
                 }};
