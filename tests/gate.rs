@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::fused::{FusedCall, LENGTHS, Output, Residual};
+use common::fused::{FusedCall, LENGTHS, Output, Residual, ScaleKind};
 use common::tensor::Tensor;
 use common::{isas, tolerance};
-use dynorm::{ElementType, Norm, Rows, RowsMut, reference};
+use dynorm::{ElementType, Norm, QuantizedType, Rows, RowsMut, reference};
 
 use ElementType::{Bf16, F16, F32};
 
@@ -55,6 +55,34 @@ fn every_length() {
                     ..FusedCall::new(norm, isa, 3, channels)
                 };
                 check(call, F32);
+            }
+        }
+    }
+}
+
+/// Past the caches the gate may be applied while results are stored, and has the same bits.
+#[test]
+fn streamed_or_not() {
+    let quantized = |element| Output::Quantized(element, ScaleKind::GivenPerRow);
+    let outputs = ElementType::ALL.map(Output::Element).into_iter();
+    let outputs = outputs.chain(QuantizedType::ALL.map(quantized));
+    for (norm, isa) in
+        Norm::DEFAULTS.into_iter().flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
+    {
+        for output in outputs.clone() {
+            for z_type in ElementType::ALL {
+                for channels in [64, 200, 5000] {
+                    let call = FusedCall {
+                        x_type: Bf16,
+                        gate: Some(z_type),
+                        output,
+                        weight: Some(F32),
+                        ..FusedCall::new(norm, isa, 3, channels)
+                    };
+                    let numbers = call.numbers(5);
+                    let streamed = FusedCall { stream: Some(true), ..call }.run(&numbers);
+                    assert!(streamed == call.run(&numbers), "{call:?}");
+                }
             }
         }
     }

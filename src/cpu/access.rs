@@ -38,7 +38,7 @@ pub(crate) trait Access: Copy {
     }
 }
 
-/// All lanes of a multiple of four vectors.
+/// All lanes of four vectors; a multiple of two can be loaded.
 #[derive(Clone, Copy)]
 pub(crate) struct Whole;
 
@@ -62,17 +62,15 @@ impl Access for Whole {
         v: [S::F; U],
         stream: bool,
     ) {
-        const { assert!(U.is_multiple_of(4)) };
-        for j in (0..U).step_by(4) {
-            let four = [v[j], v[j + 1], v[j + 2], v[j + 3]];
-            // SAFETY: the caller vouches for `U * LANES` elements.
-            unsafe {
-                let p = p.add(j * S::LANES);
-                if stream {
-                    E::store_x4::<S, true>(s, p, four);
-                } else {
-                    E::store_x4::<S, false>(s, p, four);
-                }
+        // No loop over fours: where there is one, vectors are computed one after the other.
+        const { assert!(U == 4) };
+        let four = [v[0], v[1], v[2], v[3]];
+        // SAFETY: the same contract.
+        unsafe {
+            if stream {
+                E::store_x4::<S, true>(s, p, four);
+            } else {
+                E::store_x4::<S, false>(s, p, four);
             }
         }
     }

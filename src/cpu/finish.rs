@@ -1,5 +1,6 @@
 //! What happens to f32 results on their way from the scratch piece to the output.
 
+use super::access::{Access, First, Whole};
 use super::ahead::{Ahead, look_up, looks_up, page};
 use super::cache::LINE;
 use super::math::{SHORT_DIGITS, short_silu, silu};
@@ -7,60 +8,87 @@ use super::simd::{
     Doubt, Kernel, Simd,
     element::{Output, Storage},
 };
+use core::marker::PhantomData;
 
 /// Vectors in flight.
 const UNROLL: usize = 4;
 
-/// `values *= silu(z)`, exact to what results of so many digits need.
-pub(crate) struct Gate<Z, const DIGITS: u32> {
+/// `values *= silu(z)`, exact to what results of type `Y` need.
+pub(crate) struct Gate<Z, Y> {
     pub(crate) z: *const Z,
     pub(crate) values: *mut f32,
     pub(crate) channels: usize,
     /// What is fetched of `z` meanwhile, if it comes from memory.
     pub(crate) ahead: Option<Ahead>,
+    pub(crate) results: PhantomData<Y>,
 }
 
-impl<Z, const DIGITS: u32> Gate<Z, DIGITS> {
+impl<Z: Storage, Y: Output> Gate<Z, Y> {
     #[inline(always)]
     fn silu<S: Simd, const U: usize>(s: S, z: [S::F; U]) -> [S::F; U] {
-        if DIGITS <= SHORT_DIGITS { short_silu::<S, DIGITS, U>(s, z) } else { silu(s, z) }
+        match Y::DIGITS {
+            ..=8 => short_silu::<S, 8, U>(s, z),
+            9..=SHORT_DIGITS => short_silu::<S, SHORT_DIGITS, U>(s, z),
+            _ => silu(s, z),
+        }
+    }
+
+    /// The products of a block.
+    ///
+    /// # Safety
+    /// `z` and `values` must be valid for it.
+    #[inline(always)]
+    unsafe fn block<S: Simd>(s: S, z: *const Z, values: *const f32) -> [S::F; UNROLL] {
+        // SAFETY: the same contract.
+        unsafe {
+            let z = Whole.load::<S, Z, UNROLL>(s, z);
+            let mut v = Whole.load::<S, f32, UNROLL>(s, values);
+            let gate = Self::silu(s, z);
+            for j in 0..UNROLL {
+                v[j] = s.mul(v[j], gate[j]);
+            }
+            v
+        }
+    }
+
+    /// The products of part of a vector.
+    ///
+    /// # Safety
+    /// As [`block`](Self::block), of these.
+    #[inline(always)]
+    unsafe fn part<S: Simd>(s: S, z: *const Z, values: *const f32, part: First) -> [S::F; 1] {
+        // SAFETY: the same contract.
+        unsafe {
+            let [gate] = Self::silu(s, part.load::<S, Z, 1>(s, z));
+            let [v] = part.load::<S, f32, 1>(s, values);
+            [s.mul(v, gate)]
+        }
     }
 }
 
-impl<Z: Storage, const DIGITS: u32> Kernel for Gate<Z, DIGITS> {
+impl<Z: Storage, Y: Output> Kernel for Gate<Z, Y> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { z, values, channels, ahead } = self;
+        let Self { z, values, channels, ahead, .. } = self;
         let mut i = 0;
-        while channels - i >= UNROLL * S::LANES {
-            if let Some(ahead) = ahead {
-                ahead.fetch(s, z.wrapping_add(i));
+        // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both; a block or a part follows `i`.
+        unsafe {
+            while channels - i >= UNROLL * S::LANES {
+                if let Some(ahead) = ahead {
+                    ahead.fetch(s, z.wrapping_add(i));
+                }
+                let v = Self::block(s, z.add(i), values.add(i));
+                Whole.store(s, values.add(i), v, false);
+                i += UNROLL * S::LANES;
             }
-            // SAFETY: whoever makes a `Gate` vouches for `channels` elements at both; a block
-            // follows `i`.
-            unsafe {
-                let (z, values) = (z.add(i), values.add(i));
-                let [z0, z1] = Z::load_x2(s, z);
-                let [z2, z3] = Z::load_x2(s, z.add(2 * S::LANES));
-                let [a, b] = s.load_f32_x2(values);
-                let [c, d] = s.load_f32_x2(values.add(2 * S::LANES));
-                let [z0, z1, z2, z3] = Self::silu(s, [z0, z1, z2, z3]);
-                let v = [s.mul(a, z0), s.mul(b, z1), s.mul(c, z2), s.mul(d, z3)];
-                s.store_f32_x4::<false>(values, v);
+            while i < channels {
+                let part = First((channels - i).min(S::LANES));
+                let v = Self::part(s, z.add(i), values.add(i), part);
+                part.store(s, values.add(i), v, false);
+                i += part.0;
             }
-            i += UNROLL * S::LANES;
-        }
-        while i < channels {
-            let part = (channels - i).min(S::LANES);
-            // SAFETY: as above, of `part` elements.
-            unsafe {
-                let [gate] = Self::silu(s, [Z::load_part(s, z.add(i), part)]);
-                let v = s.load_f32_part(values.add(i), part);
-                s.store_f32_part(values.add(i), s.mul(v, gate), part);
-            }
-            i += part;
         }
     }
 }
@@ -130,47 +158,117 @@ pub(crate) struct Store<Y> {
     pub(crate) stream: bool,
 }
 
+impl<Y: Output> Store<Y> {
+    /// Whether it is written past the caches. Says where the pages of the output are, if so.
+    #[inline(always)]
+    fn begin<S: Simd>(&self, s: S) -> bool {
+        let stream = self.stream && self.y.addr().is_multiple_of(LINE);
+        if stream && looks_up() {
+            for page in (0..self.channels).step_by(page::<Y>()) {
+                look_up::<S, f32, Y>(s, None, Some(self.y.wrapping_add(page)));
+            }
+        }
+        stream
+    }
+
+    /// What results are multiplied with: a product with 1 changes nothing.
+    #[inline(always)]
+    fn factor<S: Simd>(&self, s: S) -> S::F {
+        s.splat(self.factor.unwrap_or(1.0))
+    }
+
+    /// Stores a block from channel `i` on.
+    ///
+    /// # Safety
+    /// The output must be valid for it, and `y + i` aligned if it streams.
+    #[inline(always)]
+    unsafe fn block<S: Simd>(
+        &self,
+        s: S,
+        i: usize,
+        mut v: [S::F; UNROLL],
+        factor: S::F,
+        stream: bool,
+    ) {
+        for j in 0..UNROLL {
+            v[j] = s.mul(v[j], factor);
+        }
+        // SAFETY: the same contract.
+        unsafe {
+            let y = self.y.add(i);
+            if !Whole.try_store(s, y, v, stream, Doubt::Subnormal) {
+                Whole.store(s, y, v, stream);
+            }
+        }
+    }
+
+    /// Stores part of a vector from channel `i` on.
+    ///
+    /// # Safety
+    /// As [`block`](Self::block), of these.
+    #[inline(always)]
+    unsafe fn part<S: Simd>(&self, s: S, i: usize, part: First, v: [S::F; 1], factor: S::F) {
+        // SAFETY: the same contract.
+        unsafe { part.store(s, self.y.add(i), [s.mul(v[0], factor)], false) };
+    }
+}
+
 impl<Y: Output> Kernel for Store<Y> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { values, y, channels, factor, stream } = self;
-        let stream = stream && y.addr().is_multiple_of(LINE);
-        // A product with 1 changes nothing.
-        let factor = s.splat(factor.unwrap_or(1.0));
-        if stream && looks_up() {
-            for page in (0..channels).step_by(page::<Y>()) {
-                look_up::<S, f32, Y>(s, None, Some(y.wrapping_add(page)));
-            }
-        }
+        let (stream, factor) = (self.begin(s), self.factor(s));
         let mut i = 0;
-        while channels - i >= UNROLL * S::LANES {
-            // SAFETY: whoever makes a `Store` vouches for the values and the output; blocks are
-            // multiples of a vector, to which the output is aligned where `stream`.
-            unsafe {
-                let [a, b] = s.load_f32_x2(values.add(i));
-                let [c, d] = s.load_f32_x2(values.add(i + 2 * S::LANES));
-                let v = [s.mul(a, factor), s.mul(b, factor), s.mul(c, factor), s.mul(d, factor)];
-                let y = y.add(i);
-                if stream {
-                    if !Y::try_store_x4::<S, true>(s, y, v, Doubt::Subnormal) {
-                        Y::store_x4::<S, true>(s, y, v);
-                    }
-                } else if !Y::try_store_x4::<S, false>(s, y, v, Doubt::Subnormal) {
-                    Y::store_x4::<S, false>(s, y, v);
-                }
+        // SAFETY: whoever makes a `Store` vouches for the values and the output; blocks are multiples of a vector,
+        // to which the output is aligned where `stream`.
+        unsafe {
+            while self.channels - i >= UNROLL * S::LANES {
+                let v = Whole.load::<S, f32, UNROLL>(s, self.values.add(i));
+                self.block(s, i, v, factor, stream);
+                i += UNROLL * S::LANES;
             }
-            i += UNROLL * S::LANES;
+            while i < self.channels {
+                let part = First((self.channels - i).min(S::LANES));
+                let v = part.load::<S, f32, 1>(s, self.values.add(i));
+                self.part(s, i, part, v, factor);
+                i += part.0;
+            }
         }
-        while i < channels {
-            let part = (channels - i).min(S::LANES);
-            // SAFETY: as above, of `part` elements.
-            unsafe {
-                let v = s.mul(s.load_f32_part(values.add(i), part), factor);
-                Y::store_part(s, y.add(i), v, part);
+    }
+}
+
+/// [`Gate`], whose products go to [`Store`] at once. What is written past the caches leaves them little by little
+/// then, while the gate is computed, and not in bursts.
+pub(crate) struct GatedStore<Z, Y> {
+    pub(crate) gate: Gate<Z, Y>,
+    pub(crate) store: Store<Y>,
+}
+
+impl<Z: Storage, Y: Output> Kernel for GatedStore<Z, Y> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { gate: Gate { z, values, channels, ahead, .. }, store } = self;
+        let (stream, factor) = (store.begin(s), store.factor(s));
+        let mut i = 0;
+        // SAFETY: as in both.
+        unsafe {
+            while channels - i >= UNROLL * S::LANES {
+                if let Some(ahead) = ahead {
+                    ahead.fetch(s, z.wrapping_add(i));
+                }
+                let v = Gate::<Z, Y>::block(s, z.add(i), values.add(i));
+                store.block(s, i, v, factor, stream);
+                i += UNROLL * S::LANES;
             }
-            i += part;
+            while i < channels {
+                let part = First((channels - i).min(S::LANES));
+                let v = Gate::<Z, Y>::part(s, z.add(i), values.add(i), part);
+                store.part(s, i, part, v, factor);
+                i += part.0;
+            }
         }
     }
 }

@@ -131,6 +131,13 @@ impl Fused {
         }
     }
 
+    /// The gate, and whether it is fetched ahead: where it is applied before results are stored, and where it is
+    /// while they are.
+    fn gates(&self, output: &Output, job: &Job) -> [Option<(&Tensor, bool)>; 2] {
+        let gate = self.gate.as_ref().map(|z| (z, job.fetch));
+        if output.gates_at_once() { [None, gate] } else { [gate, None] }
+    }
+
     /// Does rows of which at least one fits into the scratch piece.
     ///
     /// # Safety
@@ -149,11 +156,12 @@ impl Fused {
             // SAFETY: the same contract; the row's results are in the scratch piece.
             unsafe {
                 let piece = Piece::new(job, (row, 0), y.add(row * channels), channels);
-                if let Some(z) = &self.gate {
-                    piece.gate(z, output.form, job.fetch);
+                let [before, at_once] = self.gates(output, job);
+                if let Some((z, fetch)) = before {
+                    piece.gate(z, output.form, fetch);
                 }
                 let factor = output.factor(&piece, || piece.largest(0.0));
-                output.store(&piece, factor);
+                output.store(&piece, factor, at_once);
             }
         }
     }
@@ -169,6 +177,7 @@ impl Fused {
         // SAFETY: the same contract.
         let found = unsafe { find_row(norm, job) };
         let statistics = job.statistics.or(found.as_ref().map(NonNull::from));
+        let [before, at_once] = self.gates(output, job);
         let each = |then: &mut dyn FnMut(&Piece)| {
             for first in (0..job.channels).step_by(PIECE) {
                 let end = (first + PIECE).min(job.channels);
@@ -180,9 +189,9 @@ impl Fused {
                     ..job.part(0, 1, first, end)
                 });
                 let piece = Piece::new(job, (0, first), y, end - first);
-                if let Some(z) = &self.gate {
+                if let Some((z, fetch)) = before {
                     // SAFETY: the same contract; these results are in the scratch piece.
-                    unsafe { piece.gate(z, output.form, job.fetch) };
+                    unsafe { piece.gate(z, output.form, fetch) };
                 }
                 then(&piece);
             }
@@ -195,7 +204,7 @@ impl Fused {
                 each(&mut |piece| largest = piece.largest(largest));
                 largest
             });
-            each(&mut |piece| output.store(piece, factor));
+            each(&mut |piece| output.store(piece, factor, at_once));
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use super::ahead::Ahead;
 use super::dispatch::enter;
-use super::finish::{Gate, Largest, Store};
+use super::finish::{Gate, GatedStore, Largest, Store};
 use super::isa::Isa;
 use super::job::{Job, Places, Tensor};
+use super::processor::is_intel;
+use super::simd::element::Storage;
 use crate::{ElementType, F8E4M3, QuantizedType};
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use half::{bf16, f16};
 
@@ -107,37 +110,49 @@ impl Piece {
         unsafe { enter(isa, Largest { values: values.as_ptr(), channels, largest }) }
     }
 
-    /// Multiplies the results, which will be stored in `form`, by `silu(z)`.
+    /// Multiplies the results, which will be stored in `form`, by `silu(z)`, which is fetched ahead if `fetch`.
     ///
     /// # Safety
     /// They must be in the scratch piece, and `z` must have the piece's row.
     pub(crate) unsafe fn gate(&self, z: &Tensor, form: Form, fetch: bool) {
-        let Self { isa, row, channel, values, channels } = *self;
-        // SAFETY: the caller vouches for the row, the piece's maker for `isa`.
-        unsafe {
-            macro_rules! gate {
-                ($ty:ty) => {{
-                    let ahead = fetch.then(|| Ahead::straight::<$ty>(&z.places, channels));
-                    let z = z.places.at::<$ty>(row, channel);
-                    let values = values.as_ptr();
-                    match form {
-                        Form::Element(ElementType::F32) => {
-                            enter(isa, Gate::<_, 24> { z, values, channels, ahead })
+        macro_rules! gate {
+            ($results:ty) => {
+                // SAFETY: the same contract, and the types are those of `z`; the piece's maker vouches for `isa`.
+                unsafe {
+                    match z.element {
+                        ElementType::F32 => {
+                            enter(self.isa, self.gate_of::<f32, $results>(z, fetch))
                         }
-                        Form::Element(ElementType::F16) => {
-                            enter(isa, Gate::<_, 11> { z, values, channels, ahead })
+                        ElementType::F16 => {
+                            enter(self.isa, self.gate_of::<f16, $results>(z, fetch))
                         }
-                        Form::Element(ElementType::Bf16) | Form::Quantized(..) => {
-                            enter(isa, Gate::<_, 8> { z, values, channels, ahead })
+                        ElementType::Bf16 => {
+                            enter(self.isa, self.gate_of::<bf16, $results>(z, fetch))
                         }
                     }
-                }};
-            }
-            match z.element {
-                ElementType::F32 => gate!(f32),
-                ElementType::F16 => gate!(f16),
-                ElementType::Bf16 => gate!(bf16),
-            }
+                }
+            };
+        }
+        match form {
+            Form::Element(ElementType::F32) => gate!(f32),
+            Form::Element(ElementType::F16) => gate!(f16),
+            // 8 bits need no more.
+            Form::Element(ElementType::Bf16) | Form::Quantized(..) => gate!(bf16),
+        }
+    }
+
+    /// The gate of the piece, for results of type `Y`.
+    ///
+    /// # Safety
+    /// As [`gate`](Piece::gate), of elements of type `Z`.
+    unsafe fn gate_of<Z: Storage, Y>(&self, z: &Tensor, fetch: bool) -> Gate<Z, Y> {
+        let Self { row, channel, values, channels, .. } = *self;
+        Gate {
+            z: z.places.at::<Z>(row, channel),
+            values: values.as_ptr(),
+            channels,
+            ahead: fetch.then(|| Ahead::straight::<Z>(&z.places, channels)),
+            results: PhantomData,
         }
     }
 }
@@ -164,9 +179,23 @@ impl Output {
         Some(1.0 / scale)
     }
 
+    /// Whether a gate is applied while results are stored: see [`is_intel`].
+    pub(crate) fn gates_at_once(&self) -> bool {
+        let computed = matches!(self.form, Form::Quantized(_, scale) if scale.is_computed());
+        self.stream && !computed && is_intel()
+    }
+
+    /// Stores the results times `factor`, after a product with `silu(z)` if there is a `gate`, which is fetched
+    /// ahead if that says so.
+    ///
     /// # Safety
-    /// The piece's results must be in the scratch piece.
-    pub(crate) unsafe fn store(&self, piece: &Piece, factor: Option<f32>) {
+    /// The piece's results must be in the scratch piece, and the gate must have the piece's row.
+    pub(crate) unsafe fn store(
+        &self,
+        piece: &Piece,
+        factor: Option<f32>,
+        gate: Option<(&Tensor, bool)>,
+    ) {
         let Piece { isa, row, channel, values, channels } = *piece;
         let (values, stream) = (values.as_ptr().cast_const(), self.stream);
         // SAFETY: the job's maker vouches for the row, and for `isa`.
@@ -174,7 +203,21 @@ impl Output {
             macro_rules! store {
                 ($ty:ty) => {{
                     let y = self.places.at::<$ty>(row, channel);
-                    enter(isa, Store { values, y, channels, factor, stream })
+                    let store = Store { values, y, channels, factor, stream };
+                    macro_rules! gated {
+                        ($z:ty, $of:ident) => {{
+                            let gate = piece.gate_of::<$z, $ty>($of.0, $of.1);
+                            enter(isa, GatedStore { gate, store })
+                        }};
+                    }
+                    match gate {
+                        None => enter(isa, store),
+                        Some(z) => match z.0.element {
+                            ElementType::F32 => gated!(f32, z),
+                            ElementType::F16 => gated!(f16, z),
+                            ElementType::Bf16 => gated!(bf16, z),
+                        },
+                    }
                 }};
             }
             match self.form {
