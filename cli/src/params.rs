@@ -1,6 +1,7 @@
 //! The functions' parameters for given activations.
 
 use dynorm::Norm;
+use std::collections::BTreeMap;
 
 /// Added under RMSNorm's and LayerNorm's root.
 const EPS: f32 = 1e-5;
@@ -35,6 +36,18 @@ pub fn gain(norm: Norm, channels: usize) -> f64 {
     match norm {
         Norm::DyT { .. } | Norm::Derf { .. } => (channels as f64).sqrt(),
         _ => 1.0,
+    }
+}
+
+/// The parameters by name.
+pub fn named(norm: Norm) -> BTreeMap<&'static str, f32> {
+    match norm {
+        Norm::RmsNorm { eps } | Norm::LayerNorm { eps } => [("eps", eps)].into(),
+        Norm::DyT { alpha } => [("alpha", alpha)].into(),
+        Norm::DyIsru { beta, scale } => [("beta", beta), ("scale", scale)].into(),
+        Norm::Derf { alpha, shift } => [("alpha", alpha), ("shift", shift)].into(),
+        // A function that has no names here yet.
+        _ => BTreeMap::new(),
     }
 }
 

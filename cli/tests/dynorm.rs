@@ -81,6 +81,9 @@ fn fit_fits_everything() {
         let all = fit["snr_db"]["all"].as_f64().unwrap();
         // The first layer has no attention sink: whatever is fitted, most of its norm is hit.
         assert!(fit["tensor"] != "blk.0.attn_norm.input" || all > 15.0, "{fit}");
+        let first =
+            fit["parameters"][if fit["function"] == "dyisru" { "beta" } else { "alpha" }].as_f64();
+        assert_eq!(first.is_some_and(|value| value > 0.0), fit["function"] != "straight line");
         let weights = fit["weight_and_bias"][0].as_array().map_or(0, Vec::len);
         assert_eq!(weights, if fit["form"] == "channels" { 576 } else { 0 });
     }

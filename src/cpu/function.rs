@@ -124,8 +124,10 @@ pub(crate) trait Pointwise<S: Simd>: Copy {
     /// Whether it is of one row, which has been read for it.
     const OF_ROW: bool = false;
 
-    /// The number that elements are multiplied with, if it is that and no more; NaN otherwise.
+    /// Whether it is a product with one number above 0, and no more.
     const IS_FACTOR: bool = false;
+
+    /// That number; NaN if there is none.
     #[inline(always)]
     fn factor(&self) -> f32 {
         f32::NAN

@@ -202,6 +202,7 @@ unsafe fn run_rows<S, F, A, X, Y, const MEMORY: bool>(
             let (found, product) = match Products::of(s, work) {
                 Some(mut products) if const { Y::QUANTIZED && A::PLAIN && F::Row::<S>::IS_FACTOR } =>
                 {
+                    debug_assert_eq!(read, 0, "they would not be among the products");
                     let found = F::find(prepared, s, reading, begun, &mut products);
                     (found, Some(products.largest(s)))
                 }

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 /// * What waits for memory, be it read or streamed, holds one of the 16 fill buffers of the first level of the caches.
 ///   What is fetched into the second holds none for long; so it is fetched there first, and from there into the first.
 ///   To look up pages beforehand, or to pause, makes nothing faster.
-/// * What is streamed should leave little by little: a gate is applied while it is, which takes three quarters of the time.
-///   (In the caches it takes as long, one after the other.)
+/// * What is streamed should leave little by little: a gate is applied while it is, and not before. (In the caches
+///   that takes as long.)
 /// * The last level is the one of all cores, and not of eight.
 /// * A lookup in 32 entries takes much less time than a division.
 pub(crate) fn is_intel() -> bool {

@@ -15,6 +15,7 @@ use dynorm::{Norm, reference};
 use problem::{Affine, Problem, limit, usual};
 use quality::{Decibels, OUTLIERS, Quality};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What is fitted, and how the outcome is shown.
 #[derive(clap::Args)]
@@ -63,8 +64,11 @@ struct Fit {
     tensor: String,
     function: &'static str,
     form: Form,
-    /// Fitted to all rows.
-    parameters: String,
+    /// Fitted to all rows; none of a straight line.
+    parameters: BTreeMap<&'static str, f32>,
+    /// The same for people.
+    #[serde(skip)]
+    in_words: String,
     /// Those of the channels, where they are fitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_and_bias: Option<[Vec<f32>; 2]>,
@@ -134,7 +138,8 @@ fn fit(
         tensor: layer.name.clone(),
         function: norm.map_or("straight line", Norm::name),
         form,
-        parameters: norm.map(|_| params::describe(found.norm)).unwrap_or_default(),
+        parameters: norm.map(|_| params::named(found.norm)).unwrap_or_default(),
+        in_words: norm.map(|_| params::describe(found.norm)).unwrap_or_default(),
         snr_db: quality.decibels(),
         least: norm.is_none() || whole.is_least(&found)?,
         weight_and_bias: (form == Form::Channels).then_some([found.weight, found.bias]),
@@ -192,7 +197,7 @@ fn show(results: &Results) {
                 Form::Channels => "channels",
             }
             .to_owned(),
-            fit.parameters.clone(),
+            fit.in_words.clone(),
             decibels(fit.snr_db.all),
             decibels(fit.snr_db.outliers),
             decibels(fit.snr_db.median_row),
@@ -220,7 +225,7 @@ fn show(results: &Results) {
         vec![
             one.target.to_owned(),
             one.function.to_owned(),
-            one.parameters.clone(),
+            one.in_words.clone(),
             format!("{:.6}", one.mean_residual),
             format!("{:.6}", one.largest_residual),
             check(one.least),

@@ -5,9 +5,11 @@
 //! channel is the target, mirrored too.
 
 use super::problem::{Affine, Fitted, Problem, limit, usual};
+use crate::params;
 use anyhow::Result;
 use dynorm::{Norm, Rows, RowsMut};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 const CHANNELS: usize = 100;
 /// Of the paper's row, `2 * randn(100)` of numpy's `RandomState(1)`: its largest element, and sum and sum of squares
@@ -21,7 +23,9 @@ const SQUARES: f64 = 295.7617625095467;
 pub struct Outlier {
     pub target: &'static str,
     pub function: &'static str,
-    pub parameters: String,
+    pub parameters: BTreeMap<&'static str, f32>,
+    #[serde(skip)]
+    pub in_words: String,
     pub mean_residual: f64,
     pub largest_residual: f64,
     pub least: bool,
@@ -38,7 +42,8 @@ pub fn outliers() -> Result<Vec<Outlier>> {
             found.push(Outlier {
                 target: target.name(),
                 function: norm.name(),
-                parameters: crate::params::describe(fitted.norm),
+                parameters: params::named(fitted.norm),
+                in_words: params::describe(fitted.norm),
                 mean_residual,
                 largest_residual,
                 least: problem.is_least(&fitted)?,
@@ -95,8 +100,8 @@ mod tests {
         assert_eq!(found.len(), 6);
         for (target, function, parameter, mean, largest) in wanted {
             let one = found.iter().find(|o| (o.target, o.function) == (target, function)).unwrap();
-            let value = one.parameters.split([' ', ',']).nth(1).unwrap();
-            let value: f64 = value.parse().unwrap();
+            let name = if function == "dyisru" { "beta" } else { "alpha" };
+            let value = f64::from(one.parameters[name]);
             assert!((value / parameter - 1.0).abs() < 1e-4, "{target} {function}: {value}");
             assert!((one.mean_residual - mean).abs() < 2e-5, "{}", one.mean_residual);
             assert!((one.largest_residual - largest).abs() < 1e-4, "{}", one.largest_residual);
