@@ -8,7 +8,7 @@
 use super::affine::Plain;
 use super::isa::Isa;
 use super::job::{Job, Places, Stored, Tensor};
-use super::piece::{Form, Output, Piece, Scale};
+use super::piece::{Form, Output, Piece};
 use super::residual::Residual;
 use super::statistics::find_row;
 use crate::tensor::Layout;
@@ -56,9 +56,7 @@ fn scratch_of(norm: Norm, form: Form) -> Stored {
 impl Fused {
     /// Whether every result depends on its row: a scale is computed from all of them.
     pub(crate) fn needs_rows(&self) -> bool {
-        let computed =
-            |output: Output| matches!(output.form, Form::Quantized(_, Scale::Computed(_)));
-        self.output.is_some_and(computed)
+        self.output.is_some_and(|output| output.computes_scales())
     }
 
     /// Whether something comes after the function.

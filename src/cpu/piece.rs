@@ -6,7 +6,7 @@ use super::finish::{Gate, GatedStore, Largest, Store};
 use super::isa::Isa;
 use super::job::{Job, Places, Tensor};
 use super::processor::is_intel;
-use super::simd::element::Storage;
+use super::simd::element::{self, Storage};
 use crate::{ElementType, F8E4M3, QuantizedType};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -115,29 +115,32 @@ impl Piece {
     /// # Safety
     /// They must be in the scratch piece, and `z` must have the piece's row.
     pub(crate) unsafe fn gate(&self, z: &Tensor, form: Form, fetch: bool) {
-        macro_rules! gate {
-            ($results:ty) => {
-                // SAFETY: the same contract, and the types are those of `z`; the piece's maker vouches for `isa`.
-                unsafe {
-                    match z.element {
-                        ElementType::F32 => {
-                            enter(self.isa, self.gate_of::<f32, $results>(z, fetch))
-                        }
-                        ElementType::F16 => {
-                            enter(self.isa, self.gate_of::<f16, $results>(z, fetch))
-                        }
-                        ElementType::Bf16 => {
-                            enter(self.isa, self.gate_of::<bf16, $results>(z, fetch))
-                        }
-                    }
+        // SAFETY: the same contract.
+        unsafe {
+            match form {
+                Form::Element(ElementType::F32) => self.gate_for::<f32>(z, fetch),
+                Form::Element(ElementType::F16) => self.gate_for::<f16>(z, fetch),
+                // 8 bits need no more.
+                Form::Element(ElementType::Bf16) | Form::Quantized(..) => {
+                    self.gate_for::<bf16>(z, fetch);
                 }
-            };
+            }
         }
-        match form {
-            Form::Element(ElementType::F32) => gate!(f32),
-            Form::Element(ElementType::F16) => gate!(f16),
-            // 8 bits need no more.
-            Form::Element(ElementType::Bf16) | Form::Quantized(..) => gate!(bf16),
+    }
+
+    /// As [`gate`](Piece::gate), for results of type `Y`.
+    ///
+    /// # Safety
+    /// As that.
+    unsafe fn gate_for<Y: element::Output>(&self, z: &Tensor, fetch: bool) {
+        let isa = self.isa;
+        // SAFETY: the same contract, and the types are those of `z`; the piece's maker vouches for `isa`.
+        unsafe {
+            match z.element {
+                ElementType::F32 => enter(isa, self.gate_of::<f32, Y>(z, fetch)),
+                ElementType::F16 => enter(isa, self.gate_of::<f16, Y>(z, fetch)),
+                ElementType::Bf16 => enter(isa, self.gate_of::<bf16, Y>(z, fetch)),
+            }
         }
     }
 
@@ -179,10 +182,14 @@ impl Output {
         Some(1.0 / scale)
     }
 
+    /// Whether scales are computed, so that a row's results are to be known before the first is written.
+    pub(crate) fn computes_scales(&self) -> bool {
+        matches!(self.form, Form::Quantized(_, scale) if scale.is_computed())
+    }
+
     /// Whether a gate is applied while results are stored: see [`is_intel`].
     pub(crate) fn gates_at_once(&self) -> bool {
-        let computed = matches!(self.form, Form::Quantized(_, scale) if scale.is_computed());
-        self.stream && !computed && is_intel()
+        self.stream && !self.computes_scales() && is_intel()
     }
 
     /// Stores the results times `factor`, after a product with `silu(z)` if there is a `gate`, which is fetched
@@ -196,36 +203,47 @@ impl Output {
         factor: Option<f32>,
         gate: Option<(&Tensor, bool)>,
     ) {
+        // SAFETY: the same contract, and the types are the form's.
+        unsafe {
+            match self.form {
+                Form::Element(ElementType::F32) => self.store_as::<f32>(piece, factor, gate),
+                Form::Element(ElementType::F16) => self.store_as::<f16>(piece, factor, gate),
+                Form::Element(ElementType::Bf16) => self.store_as::<bf16>(piece, factor, gate),
+                Form::Quantized(QuantizedType::I8, _) => self.store_as::<i8>(piece, factor, gate),
+                Form::Quantized(QuantizedType::F8E4M3, _) => {
+                    self.store_as::<F8E4M3>(piece, factor, gate);
+                }
+            }
+        }
+    }
+
+    /// As [`store`](Output::store), of the form's type.
+    ///
+    /// # Safety
+    /// As that.
+    unsafe fn store_as<Y: element::Output>(
+        &self,
+        piece: &Piece,
+        factor: Option<f32>,
+        gate: Option<(&Tensor, bool)>,
+    ) {
         let Piece { isa, row, channel, values, channels } = *piece;
-        let (values, stream) = (values.as_ptr().cast_const(), self.stream);
+        let y = self.places.at::<Y>(row, channel);
+        let values = values.as_ptr().cast_const();
+        let store = Store { values, y, channels, factor, stream: self.stream };
         // SAFETY: the job's maker vouches for the row, and for `isa`.
         unsafe {
-            macro_rules! store {
-                ($ty:ty) => {{
-                    let y = self.places.at::<$ty>(row, channel);
-                    let store = Store { values, y, channels, factor, stream };
-                    macro_rules! gated {
-                        ($z:ty, $of:ident) => {{
-                            let gate = piece.gate_of::<$z, $ty>($of.0, $of.1);
-                            enter(isa, GatedStore { gate, store })
-                        }};
-                    }
-                    match gate {
-                        None => enter(isa, store),
-                        Some(z) => match z.0.element {
-                            ElementType::F32 => gated!(f32, z),
-                            ElementType::F16 => gated!(f16, z),
-                            ElementType::Bf16 => gated!(bf16, z),
-                        },
-                    }
-                }};
-            }
-            match self.form {
-                Form::Element(ElementType::F32) => store!(f32),
-                Form::Element(ElementType::F16) => store!(f16),
-                Form::Element(ElementType::Bf16) => store!(bf16),
-                Form::Quantized(QuantizedType::I8, _) => store!(i8),
-                Form::Quantized(QuantizedType::F8E4M3, _) => store!(F8E4M3),
+            let Some((z, fetch)) = gate else { return enter(isa, store) };
+            match z.element {
+                ElementType::F32 => {
+                    enter(isa, GatedStore { gate: piece.gate_of::<f32, Y>(z, fetch), store });
+                }
+                ElementType::F16 => {
+                    enter(isa, GatedStore { gate: piece.gate_of::<f16, Y>(z, fetch), store });
+                }
+                ElementType::Bf16 => {
+                    enter(isa, GatedStore { gate: piece.gate_of::<bf16, Y>(z, fetch), store });
+                }
             }
         }
     }

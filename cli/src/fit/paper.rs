@@ -7,7 +7,7 @@
 use super::problem::{Affine, Fitted, Problem, limit, usual};
 use crate::params;
 use anyhow::Result;
-use dynorm::{Norm, Rows, RowsMut};
+use dynorm::Norm;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -73,10 +73,7 @@ fn problem(target: Norm) -> Problem {
 
 /// Mean and largest magnitude of the residuals.
 fn residuals(problem: &Problem, fitted: &Fitted) -> Result<(f64, f64)> {
-    let mut y = vec![0.0_f32; problem.x.len()];
-    let x = Rows::new(&problem.x, 1, problem.channels)?;
-    let call = fitted.norm.forward(x, RowsMut::new(&mut y, 1, problem.channels)?);
-    call.weight(&fitted.weight).run()?;
+    let y = fitted.results(&problem.x, problem.channels)?;
     let residuals = y.iter().zip(&problem.target).map(|(&y, t)| (f64::from(y) - t).abs());
     let n = y.len() as f64;
     Ok((residuals.clone().sum::<f64>() / n, residuals.fold(0.0, f64::max)))

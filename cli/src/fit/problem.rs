@@ -37,6 +37,19 @@ pub struct Fitted {
     pub loss: f64,
 }
 
+impl Fitted {
+    /// What it gives for rows of `channels` channels.
+    ///
+    /// # Errors
+    /// If a parameter is out of the library's range.
+    pub fn results(&self, x: &[f32], channels: usize) -> Result<Vec<f32>> {
+        let (rows, mut y) = (x.len() / channels, vec![0.0_f32; x.len()]);
+        let (x, to) = (Rows::new(x, rows, channels)?, RowsMut::new(&mut y, rows, channels)?);
+        self.norm.forward(x, to).weight(&self.weight).bias(&self.bias).run_parallel()?;
+        Ok(y)
+    }
+}
+
 /// A parameter that is fitted: how it is set, and how its gradient follows from the library's.
 #[derive(Clone, Copy)]
 enum Parameter {
@@ -185,16 +198,11 @@ impl Problem {
     /// at its least in that.
     fn slope(&self, fitted: &Fitted, parameter: Parameter) -> Result<f64> {
         let (rows, channels) = (self.x.len() / self.channels, self.channels);
-        let mut y = vec![0.0_f32; self.x.len()];
         let x = Rows::new(&self.x, rows, channels)?;
-        let call = fitted.norm.forward(x, RowsMut::new(&mut y, rows, channels)?);
-        call.weight(&fitted.weight).bias(&fitted.bias).run_parallel()?;
         let power = self.power();
-        let mut dy: Vec<f32> = y
-            .iter()
-            .zip(&self.target)
-            .map(|(&y, t)| (2.0 * (f64::from(y) - t) / power) as f32)
-            .collect();
+        let d_loss = |(y, t): (f32, &f64)| (2.0 * (f64::from(y) - t) / power) as f32;
+        let y = fitted.results(&self.x, channels)?;
+        let mut dy: Vec<f32> = y.into_iter().zip(&self.target).map(d_loss).collect();
         let mut d_parameters = vec![0.0; fitted.norm.parameter_count()];
         let dy = RowsMut::new(&mut dy, rows, channels)?;
         let call = fitted.norm.backward_in_place(x, dy).weight(&fitted.weight);

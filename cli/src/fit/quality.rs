@@ -2,7 +2,6 @@
 
 use super::problem::{Fitted, Problem};
 use anyhow::Result;
-use dynorm::{Rows, RowsMut};
 use serde::Serialize;
 
 /// Of how many elements one is an outlier: those of the largest magnitude.
@@ -59,10 +58,7 @@ impl Quality {
     /// Adds the rows of `problem`, of which `fitted` gives the results.
     pub fn add(&mut self, problem: &Problem, fitted: &Fitted) -> Result<()> {
         let (rows, channels) = (problem.x.len() / problem.channels, problem.channels);
-        let mut y = vec![0.0_f32; problem.x.len()];
-        let x = Rows::new(&problem.x, rows, channels)?;
-        let call = fitted.norm.forward(x, RowsMut::new(&mut y, rows, channels)?);
-        call.weight(&fitted.weight).bias(&fitted.bias).run_parallel()?;
+        let y = fitted.results(&problem.x, channels)?;
         let row = |i: usize| i * channels..(i + 1) * channels;
         for i in (0..rows).map(row) {
             let mut of_row = Powers::default();
