@@ -653,6 +653,39 @@ dynorm_status dynorm_cuda_row_statistics(const struct dynorm_cuda *device,
                                          struct dynorm_row_statistics *statistics,
                                          void *stream);
 
+// Loads the kernels of gradients, too, of functions and types as in `dynorm_cuda_open_primary`. They are apart since
+// inference needs none. No other call may use `device` meanwhile.
+//
+// DYNORM_ERROR_NULL, _VALUE, _CUDA_DRIVER, and _UNSUPPORTED if the library was built without CUDA. What was loaded before an
+// error stays loaded.
+dynorm_status dynorm_cuda_load_gradients(struct dynorm_cuda *device,
+                                         const dynorm_function *functions,
+                                         size_t function_count,
+                                         const dynorm_element *types,
+                                         size_t type_count);
+
+// Puts the work of `args` on `stream`, as `dynorm_cuda_forward`: gradients on a device, in up to three kernels, one after the
+// other. All addresses in `args` are of device memory; `workspace` has room for what `dynorm_cuda_backward_workspace` says,
+// and calls that may run at the same time need one each. `isa` is not looked at.
+//
+// Of one shape and type the results have the same bits on every device, at any alignment and in place or not, but for those by
+// parameters, which may differ in the last bit where rows are not aligned to 16 bytes.
+//
+// Errors as `dynorm_backward` but for _ISA, and as `dynorm_cuda_forward`; DYNORM_ERROR_CUDA_NOT_LOADED if
+// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then. Any number of
+// threads may call it at once.
+dynorm_status dynorm_cuda_backward(const struct dynorm_cuda *device,
+                                   const struct dynorm_backward_args *args,
+                                   void *stream);
+
+// Writes to `len` how many values of f32 the workspace of `dynorm_cuda_backward` has to have room for, by function, type,
+// rows and channels and by which gradients are not NULL; none of them is written, and no address looked at. No device is
+// needed.
+//
+// Errors as `dynorm_cuda_backward` for what is looked at, and then nothing is written.
+dynorm_status dynorm_cuda_backward_workspace(const struct dynorm_backward_args *args,
+                                             size_t *len);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -24,9 +24,11 @@ using u64 = unsigned long long;
 #define MEMBER __device__ __forceinline__
 // `count` elements that the threads of a block share.
 #define SHARED(type, name, count) __shared__ type name[count]
-#define KERNEL(name, max_threads, min_blocks)                                                    \
+// A kernel that is given an `args` of this type.
+#define KERNEL_WITH(Arguments, name, max_threads, min_blocks)                                    \
     extern "C" __global__ void __launch_bounds__(max_threads, min_blocks)                        \
-        name(const __grid_constant__ Args args)
+        name(const __grid_constant__ Arguments args)
+#define KERNEL(name, max_threads, min_blocks) KERNEL_WITH(Args, name, max_threads, min_blocks)
 
 DEVICE u32 thread_index() { return threadIdx.x; }
 DEVICE u32 block_index() { return blockIdx.x; }

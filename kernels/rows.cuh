@@ -17,7 +17,8 @@
 struct Chains {
     float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     MEMBER void add(u32 i, float x) { sum[i % 4] += x; }
-    MEMBER void add_square(u32 i, float x) { sum[i % 4] = multiply_add(x, x, sum[i % 4]); }
+    MEMBER void add_square(u32 i, float x) { add_product(i, x, x); }
+    MEMBER void add_product(u32 i, float x, float y) { sum[i % 4] = multiply_add(x, y, sum[i % 4]); }
     MEMBER float total() const { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 };
 

@@ -13,6 +13,7 @@ architecture up to sm_120.
 """
 
 import argparse
+import fnmatch
 import pathlib
 import re
 import sys
@@ -29,6 +30,8 @@ TARGETS = {80: ["sm_80"], 90: ["sm_90", "sm_100", "sm_120"]}
 # A kernel of somebody else's; it has no use for what sm_90 brought.
 EXAMPLE = ROOT / "examples" / "cuda" / "gemv.cu"
 EXAMPLE_PTX = EXAMPLE.with_suffix(".sm_80.ptx")
+# Nor have these.
+FOR_ALL = "*_backward"
 # A file for each type of x, so that a program loads those that it has.
 TYPES = ["f32", "f16", "bf16"]
 COLUMNS = [target for targets in TARGETS.values() for target in targets]
@@ -42,13 +45,18 @@ def compile_kernels(source, arch):
 
 def build():
     built = {EXAMPLE_PTX: Nvrtc().compile(EXAMPLE, 80, KERNELS)}
-    jobs = [(source, arch) for source in sorted(KERNELS.glob("*.cu")) for arch in TARGETS]
+    sources = sorted(KERNELS.glob("*.cu"))
+    jobs = [(source, arch) for source in sources for arch in TARGETS if arch == 80 or not serves_all(source)]
     # Processes: within one NVRTC compiles one file at a time.
     with ProcessPoolExecutor() as pool:
         for (source, arch), ptx in zip(jobs, pool.map(compile_kernels, *zip(*jobs))):
             for element, part in by_type(ptx).items():
                 built[PTX / f"{source.stem}.{element}.sm_{arch}.ptx"] = part
     return built
+
+
+def serves_all(path):
+    return fnmatch.fnmatch(path.name.split(".")[0], FOR_ALL)
 
 
 def by_type(ptx):
@@ -95,7 +103,11 @@ def assemble(path, arch):
 
 def check_ptxas():
     faults, registers = [], {}
-    files = [(path, targets) for arch, targets in TARGETS.items() for path in sorted(PTX.glob(f"*.sm_{arch}.ptx"))]
+    files = [
+        (path, COLUMNS if serves_all(path) else targets)
+        for arch, targets in TARGETS.items()
+        for path in sorted(PTX.glob(f"*.sm_{arch}.ptx"))
+    ]
     jobs = [(path, target) for path, targets in [*files, (EXAMPLE_PTX, COLUMNS)] for target in targets]
     with ThreadPoolExecutor() as pool:
         for (_, target), (kernels, found) in zip(jobs, pool.map(lambda job: assemble(*job), jobs)):

@@ -209,6 +209,18 @@ pub enum Error {
         /// The type of x, or of the residual that it is added to.
         element: ElementType,
     },
+    /// A gradient whose kernels were not loaded.
+    #[cfg(feature = "cuda")]
+    #[error(
+        "the kernels of the gradients of {name} for {} are not loaded; load_gradients loads them",
+        element.name()
+    )]
+    GradientNotLoaded {
+        /// The function.
+        name: &'static str,
+        /// The type of x.
+        element: ElementType,
+    },
     /// An address that is null, or not a multiple of the element's size.
     #[cfg(any(feature = "cuda", feature = "capi"))]
     #[error(

@@ -2,6 +2,9 @@
 //! passes with a word about it, unless `DYNORM_REQUIRE_GPU` is set. `DYNORM_TEST_SMALL` leaves out
 //! wide rows: for the emulator, which `tests/cuda_host.rs` builds.
 
+#[path = "cuda_device/backward.rs"]
+mod backward;
+mod common;
 mod cuda_common;
 #[path = "cuda_common/exhaustive.rs"]
 mod exhaustive;

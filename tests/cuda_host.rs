@@ -5,9 +5,12 @@
 
 #[path = "cuda_host/allocations.rs"]
 mod allocations;
+#[path = "cuda_host/backward.rs"]
+mod backward;
 #[cfg(feature = "capi")]
 #[path = "cuda_host/capi.rs"]
 mod capi;
+mod common;
 mod cuda_common;
 #[path = "cuda_host/emulator.rs"]
 mod emulator;

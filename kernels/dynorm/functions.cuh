@@ -13,8 +13,8 @@
 
 namespace dynorm {
 
-// tanh z to 1.5 ulp, if exp2_fast and reciprocal_fast are as bad as they may be.
-DYNORM_DEVICE float tanh(float z) {
+// tanh z, and 1 / (e^2|z| + 1), of which its derivative is made: 4 root (1 - root).
+DYNORM_DEVICE float tanh_and_root(float z, float& root) {
     const float magnitude = absolute(z);
     // Below 1: z + z^3 P(z^2). The form below would lose the digits of small results.
     const float square = z * z;
@@ -28,9 +28,16 @@ DYNORM_DEVICE float tanh(float z) {
     const float small = multiply_add(square * p, z, z);
     // From 1 on: 1 - 2 / (e^2z + 1), which is 1 where e^2z overflows.
     const float power = exp2_fast(magnitude * 2.8853900818f);
-    const float large = multiply_add(reciprocal_fast(power + 1.0f), -2.0f, 1.0f);
+    root = reciprocal_fast(power + 1.0f);
+    const float large = multiply_add(root, -2.0f, 1.0f);
     // The sign also of -0, which the sum in `small` loses.
     return with_sign_of(magnitude < 1.0f ? small : large, z);
+}
+
+// tanh z to 1.5 ulp, if exp2_fast and reciprocal_fast are as bad as they may be.
+DYNORM_DEVICE float tanh(float z) {
+    float root;
+    return tanh_and_root(z, root);
 }
 
 // erf z to 1.9 ulp, if exp2_fast is as bad as it may be.

@@ -44,6 +44,8 @@ pub(crate) use backward::{BackwardJob, Gradients, Wanted, Weight, add_up, run_ba
 pub(crate) use dispatch::stores_at_once;
 pub(crate) use fused::Fused;
 pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
+#[cfg(feature = "cuda")]
+pub(crate) use math::MOST_PARAMETERS;
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 pub(crate) use statistics::row_statistics;

@@ -1,6 +1,7 @@
 //! A call on a device: what it works on, whether that can be, and its launch.
 
 use super::Device;
+use super::device::Grid;
 use super::driver::Current;
 use super::launch::plan;
 use super::rows::{DeviceChannels, DeviceQuantizedRows, DeviceRows, DeviceScale};
@@ -73,16 +74,10 @@ impl Call {
         // `accesses` and `plan` for what the kernel is told about them.
         unsafe {
             let _current = Current::new(device.context().cast())?;
-            let mut last = 0;
-            for Access { what, place, .. } in accesses.into_iter().flatten() {
-                // In place is one address.
-                if place.address != last {
-                    device.check_address(what, place.address)?;
-                }
-                last = place.address;
-            }
+            device.check_addresses(&accesses)?;
             let kernel = module.kernel(launch.kernel);
-            device.start(kernel, &launch, self.programmatic, stream)
+            let grid = Grid { blocks: launch.grid, threads: launch.block, cluster: launch.cluster };
+            device.start(kernel, grid, launch.args, self.programmatic, stream)
         }
     }
 
@@ -168,25 +163,8 @@ impl Call {
         Ok(Access::read(what, self.of_shape(what, tensor.place())?))
     }
 
-    /// # Errors
-    /// [`Error::Shape`] if it is not the input's; [`Error::Heads`] if its tokens are not.
     fn of_shape(&self, what: &'static str, place: Place) -> Result<Place, Error> {
-        let (given, input) = (place.layout, self.x.layout);
-        if (given.rows, given.channels) != (input.rows, input.channels) {
-            return Err(Error::Shape {
-                what,
-                given_rows: given.rows,
-                given_channels: given.channels,
-                rows: input.rows,
-                channels: input.channels,
-            });
-        }
-        match (heads(given), self.heads()) {
-            (Some(given), Some(wanted)) if given != wanted => {
-                Err(Error::Heads { what, given, wanted })
-            }
-            _ => Ok(place),
-        }
+        of_shape(what, place, self.x.layout, self.heads())
     }
 
     /// Heads of a token, if some tensor has any: the first that has.
@@ -202,8 +180,25 @@ impl Call {
     }
 }
 
-fn heads(layout: Layout) -> Option<usize> {
+/// Heads of a token of a tensor.
+pub(crate) fn heads(layout: Layout) -> Option<usize> {
     layout.heads.map(|heads| heads.count.get())
+}
+
+/// # Errors
+/// [`Error::Shape`] if it is not the input's; [`Error::Heads`] if its tokens are not of `wanted` heads.
+pub(crate) fn of_shape(
+    what: &'static str,
+    place: Place,
+    input: Layout,
+    wanted: Option<usize>,
+) -> Result<Place, Error> {
+    let given = place.layout;
+    given.check_shape(what, input)?;
+    match (heads(given), wanted) {
+        (Some(given), Some(wanted)) if given != wanted => Err(Error::Heads { what, given, wanted }),
+        _ => Ok(place),
+    }
 }
 
 #[cfg(test)]

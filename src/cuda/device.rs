@@ -1,10 +1,11 @@
 //! A context with the kernels loaded into it.
 
+use super::backward::GradientModule;
 use super::driver::{self, Current, check};
 use super::kernel::function_index;
-use super::launch::Launch;
 use super::module::Module;
 use super::ptx::Target;
+use crate::place::Access;
 use crate::{ElementType, Error, Norm};
 use core::ffi::{CStr, c_void};
 use core::{mem, ptr};
@@ -35,8 +36,39 @@ pub struct Device {
     capability: (u32, u32),
     /// Whether kernels can read memory that CUDA does not know.
     pageable: bool,
-    /// By function and type of x.
-    modules: [[Option<Module>; ElementType::ALL.len()]; Norm::DEFAULTS.len()],
+    modules: ByFunctionAndType<Module>,
+    gradients: ByFunctionAndType<GradientModule>,
+}
+
+type ByFunctionAndType<M> = [[Option<M>; ElementType::ALL.len()]; Norm::DEFAULTS.len()];
+
+/// None of them.
+const fn nothing<M>() -> ByFunctionAndType<M> {
+    [const { [const { None }; ElementType::ALL.len()] }; Norm::DEFAULTS.len()]
+}
+
+/// Loads with `load` those of `modules` for `norms` and `types` that are not there yet.
+fn load_missing<M>(
+    modules: &mut ByFunctionAndType<M>,
+    norms: &[Norm],
+    types: &[ElementType],
+    load: impl Fn(Norm, ElementType) -> Result<M, Error>,
+) -> Result<(), Error> {
+    for (&norm, &x) in norms.iter().flat_map(|norm| types.iter().map(move |x| (norm, x))) {
+        let module = &mut modules[function_index(norm)][x as usize];
+        if module.is_none() {
+            *module = Some(load(norm, x)?);
+        }
+    }
+    Ok(())
+}
+
+/// Blocks, threads of each, and blocks of a cluster; 1 for none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Grid {
+    pub(crate) blocks: u32,
+    pub(crate) threads: u32,
+    pub(crate) cluster: u32,
 }
 
 // SAFETY: handles of the driver, which may be used from every thread.
@@ -183,8 +215,8 @@ impl Device {
     }
 
     fn unloaded(context: sys::CUcontext, device: sys::CUdevice, retained: bool) -> Self {
-        let modules = [const { [const { None }; ElementType::ALL.len()] }; Norm::DEFAULTS.len()];
-        Self { context, device, retained, capability: (0, 0), pageable: false, modules }
+        let (modules, gradients) = (nothing(), nothing());
+        Self { context, device, retained, capability: (0, 0), pageable: false, modules, gradients }
     }
 
     /// # Safety
@@ -203,14 +235,32 @@ impl Device {
         let target = Target::of(self.capability);
         // SAFETY: the same contract.
         let _current = unsafe { Current::new(self.context) }?;
-        for (&norm, &x) in norms.iter().flat_map(|norm| types.iter().map(move |x| (norm, x))) {
-            let module = &mut self.modules[function_index(norm)][x as usize];
-            if module.is_none() {
-                // SAFETY: the context is current, and its device has the target.
-                *module = Some(unsafe { Module::load(norm, x, target) }?);
-            }
-        }
-        Ok(())
+        load_missing(&mut self.modules, norms, types, |norm, x| {
+            // SAFETY: the context is current, and its device has the target.
+            unsafe { Module::load(norm, x, target) }
+        })
+    }
+
+    /// Loads the kernels of gradients, too: of `norms`, whose parameters do not matter, for x of `types`. They are apart
+    /// since inference needs none.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    ///
+    /// ```no_run
+    /// use dynorm::{ElementType::Bf16, Norm, cuda::Device};
+    /// let norm = Norm::RmsNorm { eps: 1e-6 };
+    /// let mut device = Device::primary(0, &[norm], &[Bf16])?;
+    /// device.load_gradients(&[norm], &[Bf16])?;
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    pub fn load_gradients(&mut self, norms: &[Norm], types: &[ElementType]) -> Result<(), Error> {
+        // SAFETY: a device's context is alive.
+        let _current = unsafe { Current::new(self.context) }?;
+        load_missing(&mut self.gradients, norms, types, |norm, x| {
+            // SAFETY: the context is current.
+            unsafe { GradientModule::load(norm, x) }
+        })
     }
 
     fn attribute(&self, attribute: sys::CUdevice_attribute) -> Result<u32, Error> {
@@ -273,15 +323,21 @@ impl Device {
         module.ok_or(Error::NotLoaded { name: norm.name(), element: x })
     }
 
+    /// The kernels of the gradients of `norm` for `x`.
+    pub(crate) fn gradient_module(
+        &self,
+        norm: Norm,
+        x: ElementType,
+    ) -> Result<&GradientModule, Error> {
+        let module = self.gradients[function_index(norm)][x as usize].as_ref();
+        module.ok_or(Error::GradientNotLoaded { name: norm.name(), element: x })
+    }
+
     /// Checks that kernels can reach `address`, as far as the driver can tell.
     ///
     /// # Safety
     /// The context must be current.
-    pub(crate) unsafe fn check_address(
-        &self,
-        what: &'static str,
-        address: u64,
-    ) -> Result<(), Error> {
+    unsafe fn check_address(&self, what: &'static str, address: u64) -> Result<(), Error> {
         const UNKNOWN: u32 = 0;
         const DEVICE: u32 = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE as u32;
         let mut context: sys::CUcontext = ptr::null_mut();
@@ -308,26 +364,44 @@ impl Device {
         Ok(())
     }
 
+    /// The same of everything that a call accesses.
+    ///
+    /// # Safety
+    /// The context must be current.
+    pub(crate) unsafe fn check_addresses(&self, accesses: &[Option<Access>]) -> Result<(), Error> {
+        let mut last = 0;
+        for Access { what, place, .. } in accesses.iter().flatten() {
+            // In place is one address.
+            if place.address != last {
+                // SAFETY: the same contract.
+                unsafe { self.check_address(what, place.address) }?;
+            }
+            last = place.address;
+        }
+        Ok(())
+    }
+
     /// Puts a kernel on `stream`.
     ///
     /// # Safety
-    /// The context must be current, `stream` one of its streams, and the arguments must keep what
-    /// `kernels/args.cuh` says.
-    pub(crate) unsafe fn start(
+    /// The context must be current, `stream` one of its streams, and `args` of the type that the kernel takes, with
+    /// what is said there kept.
+    pub(crate) unsafe fn start<A: Copy>(
         &self,
         kernel: sys::CUfunction,
-        launch: &Launch,
+        grid: Grid,
+        mut args: A,
         programmatic: bool,
         stream: *mut c_void,
     ) -> Result<(), Error> {
         let mut attributes = [attribute_of_zeros(), attribute_of_zeros()];
         let mut used = 0;
-        if launch.cluster > 1 {
+        if grid.cluster > 1 {
             attributes[used].id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
             // SAFETY: plain numbers; the union is all zeros before.
             unsafe {
                 let cluster = &mut attributes[used].value.clusterDim;
-                (cluster.x, cluster.y, cluster.z) = (launch.cluster, 1, 1);
+                (cluster.x, cluster.y, cluster.z) = (grid.cluster, 1, 1);
             }
             used += 1;
         }
@@ -338,10 +412,10 @@ impl Device {
             used += 1;
         }
         let config = sys::CUlaunchConfig {
-            gridDimX: launch.grid,
+            gridDimX: grid.blocks,
             gridDimY: 1,
             gridDimZ: 1,
-            blockDimX: launch.block,
+            blockDimX: grid.threads,
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: 0,
@@ -349,7 +423,6 @@ impl Device {
             attrs: attributes.as_mut_ptr(),
             numAttrs: used as u32,
         };
-        let mut args = launch.args;
         let mut parameters: [*mut c_void; 1] = [ptr::from_mut(&mut args).cast()];
         // SAFETY: the caller vouches for context, stream and arguments; the driver copies `args`
         // before it returns.
@@ -367,6 +440,7 @@ impl Drop for Device {
         unsafe {
             if let Ok(_current) = Current::new(self.context) {
                 self.modules.iter().flatten().flatten().for_each(|module| module.unload());
+                self.gradients.iter().flatten().flatten().for_each(|module| module.unload());
             }
             if self.retained {
                 let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);

@@ -42,10 +42,12 @@
 //! which `cargo cinstall` puts beside `dynorm.h`.
 
 mod args;
+mod backward;
 mod call;
 mod device;
 mod driver;
 mod forward;
+mod geometry;
 mod kernel;
 mod launch;
 mod module;
@@ -53,6 +55,7 @@ mod ptx;
 mod rows;
 mod statistics;
 
+pub use backward::Backward;
 pub use device::Device;
 pub use forward::Forward;
 pub use rows::{DeviceQuantizedRows, DeviceRows, DeviceScale};

@@ -55,11 +55,8 @@ impl Module {
         target: Target,
     ) -> Result<(), Error> {
         for kernel in Kernel::all(norm, x, target) {
-            let name = CString::new(kernel.name(norm, x)).expect("no zero in a name");
-            let found = &mut self.kernels[kernel.number()];
-            // SAFETY: the module is loaded; the name ends with a 0.
-            let result = unsafe { sys::cuModuleGetFunction(found, self.module, name.as_ptr()) };
-            check_with("cuModuleGetFunction", result, || name.to_string_lossy().into_owned())?;
+            // SAFETY: the module is loaded.
+            self.kernels[kernel.number()] = unsafe { find(self.module, kernel.name(norm, x)) }?;
         }
         let clustered = Form::IN_CLUSTERS.map(|form| self.kernel(form.into()));
         let most = clustered.into_iter().filter(|kernel| !kernel.is_null()).map(|kernel| {
@@ -83,14 +80,36 @@ impl Module {
     /// # Safety
     /// The context of [`load`](Self::load) must be current, and no kernel of the module in use.
     pub(crate) unsafe fn unload(&self) {
-        // SAFETY: the same contract. There is nothing to be done if it fails.
-        let _ = unsafe { sys::cuModuleUnload(self.module) };
+        // SAFETY: the same contract.
+        unsafe { unload(self.module) };
     }
 }
 
+/// The kernel of that name.
+///
+/// # Safety
+/// The module must be loaded into the context that is current.
+pub(crate) unsafe fn find(module: sys::CUmodule, name: String) -> Result<sys::CUfunction, Error> {
+    let name = CString::new(name).expect("no zero in a name");
+    let mut found = ptr::null_mut();
+    // SAFETY: the module is loaded; the name ends with a 0.
+    let result = unsafe { sys::cuModuleGetFunction(&mut found, module, name.as_ptr()) };
+    check_with("cuModuleGetFunction", result, || name.to_string_lossy().into_owned())?;
+    Ok(found)
+}
+
+/// # Safety
+/// The module's context must be current, and no kernel of it in use.
+pub(crate) unsafe fn unload(module: sys::CUmodule) {
+    // SAFETY: the same contract. There is nothing to be done if it fails.
+    let _ = unsafe { sys::cuModuleUnload(module) };
+}
+
+/// Has the driver compile `ptx`, and loads what comes out.
+///
 /// # Safety
 /// The driver must be loaded and a context be current; `ptx` must end with a 0 byte.
-unsafe fn compile(ptx: &[u8]) -> Result<sys::CUmodule, Error> {
+pub(crate) unsafe fn compile(ptx: &[u8]) -> Result<sys::CUmodule, Error> {
     let mut module = ptr::null_mut();
     let mut log = [0_u8; LOG_BYTES];
     let mut options = [

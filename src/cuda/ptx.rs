@@ -22,7 +22,19 @@ impl File {
 
 /// The PTX of the kernels of a function for one type of x, ended by a 0 byte.
 pub(crate) fn find(norm: Norm, x: ElementType, target: Target) -> Option<Vec<u8>> {
-    let name = [norm.name(), x.name(), target.suffix()];
+    text([norm.name(), x.name(), target.suffix()])
+}
+
+/// The same of the kernels of its gradients, which are for every device.
+pub(crate) fn find_gradients(norm: Norm, x: ElementType) -> Option<Vec<u8>> {
+    let name = format!("{}{GRADIENTS}", norm.name());
+    text([&name, x.name(), Target::Sm80.suffix()])
+}
+
+/// What follows a function's name in that of a file with kernels of its gradients.
+pub(crate) const GRADIENTS: &str = "_backward";
+
+fn text(name: [&str; 3]) -> Option<Vec<u8>> {
     FILES.iter().find(|file| file.name.split('.').eq(name)).map(File::text)
 }
 

@@ -148,13 +148,17 @@ pub unsafe extern "C" fn dynorm_backward_workspace(
     })
 }
 
-/// The tensors of a call, checked against each other.
-struct Tensors {
-    x: Tensor,
-    dy: Tensor,
-    dx: Tensor,
-    weight: Option<Operand>,
+/// The tensors of a call.
+pub(super) struct Tensors {
+    pub(super) x: Tensor,
+    pub(super) dy: Tensor,
+    pub(super) dx: Tensor,
+    pub(super) weight: Option<Operand>,
 }
+
+/// Names in errors.
+pub(super) const DY: &str = "gradient of the output";
+pub(super) const DX: &str = "gradient of the input";
 
 impl dynorm_backward_args {
     fn tensor(
@@ -170,9 +174,8 @@ impl dynorm_backward_args {
         Ok(Tensor { data: data.cast_mut(), element, layout })
     }
 
-    fn tensors(&self, norm: Norm) -> Result<Tensors, Refusal> {
-        const DY: &str = "gradient of the output";
-        const DX: &str = "gradient of the input";
+    /// Layouts are not checked yet.
+    pub(super) fn unchecked_tensors(&self, norm: Norm) -> Result<Tensors, Refusal> {
         let element = element("args.element", self.element)?;
         let x = self.tensor("input", self.x, element, (self.x_row_stride, self.x_token_stride))?;
         let dy = self.tensor(DY, self.dy, element, (self.dy_row_stride, self.dy_token_stride))?;
@@ -182,6 +185,13 @@ impl dynorm_backward_args {
             let reason = "the function has no parameters with gradients";
             return Err(Refusal::Unwanted { what: "args.d_parameters", reason });
         }
+        Ok(Tensors { x, dy, dx, weight })
+    }
+
+    /// The tensors, checked against each other.
+    fn tensors(&self, norm: Norm) -> Result<Tensors, Refusal> {
+        let tensors = self.unchecked_tensors(norm)?;
+        let Tensors { x, dy, dx, weight } = &tensors;
         let written = |access| Access { is_written: true, ..access };
         let sums = |what, data: *mut f32, len| {
             let present = !data.is_null() && len > 0;
@@ -201,14 +211,14 @@ impl dynorm_backward_args {
             Some(x.access("input")?),
             Some(dy.access(DY)?),
             Some(Access { in_place_of: Some(DY), ..written(dx.access(DX)?) }),
-            weight.map(|weight| weight.access("weight", self.channels)).transpose()?,
+            weight.as_ref().map(|weight| weight.access("weight", self.channels)).transpose()?,
             d_weight,
             d_bias,
             d_parameters,
             workspace,
         ];
         place::check(self.rows, &all)?;
-        Ok(Tensors { x, dy, dx, weight })
+        Ok(tensors)
     }
 }
 

@@ -30,7 +30,8 @@ pub use backward::{
 };
 pub use bound::dynorm_output_bound;
 pub use cuda::{
-    dynorm_cuda, dynorm_cuda_close, dynorm_cuda_device_count, dynorm_cuda_forward,
+    dynorm_cuda, dynorm_cuda_backward, dynorm_cuda_backward_workspace, dynorm_cuda_close,
+    dynorm_cuda_device_count, dynorm_cuda_forward, dynorm_cuda_load_gradients,
     dynorm_cuda_open_context, dynorm_cuda_open_primary, dynorm_cuda_row_statistics,
 };
 pub use enums::{Enum, dynorm_element, dynorm_flag, dynorm_function, dynorm_isa, dynorm_scale};

@@ -90,7 +90,7 @@ fn of_error(error: &Error) -> dynorm_status {
         #[cfg(feature = "cuda")]
         Error::NoContext => DYNORM_ERROR_CUDA_CONTEXT,
         #[cfg(feature = "cuda")]
-        Error::NotLoaded { .. } => DYNORM_ERROR_CUDA_NOT_LOADED,
+        Error::NotLoaded { .. } | Error::GradientNotLoaded { .. } => DYNORM_ERROR_CUDA_NOT_LOADED,
         #[cfg(feature = "cuda")]
         Error::NotDeviceMemory { .. } | Error::OtherContext { .. } => DYNORM_ERROR_CUDA_MEMORY,
     }

@@ -28,6 +28,17 @@ int main(void) {
   dynorm_row_statistics statistics = {1, 2, 3, 4};
   CHECK_STATUS(dynorm_cuda_row_statistics(NULL, &args, &statistics, NULL), null);
   CHECK(statistics.count == 1 && statistics.m2 == 4);
+  dynorm_backward_args gradients = dynorm_backward_args_init();
+  CHECK_STATUS(dynorm_cuda_load_gradients(NULL, functions, 2, types, 1), null);
+  CHECK_STATUS(dynorm_cuda_backward(NULL, &gradients, NULL), null);
+  CHECK_STATUS(dynorm_cuda_backward_workspace(&gradients, NULL), null);
+  gradients.rows = 3;
+  gradients.channels = 8;
+  gradients.element = DYNORM_BF16;
+  gradients.norm = dynorm_rms_norm(1e-6f);
+  /* What it needs depends on no device. */
+  CHECK_STATUS(dynorm_cuda_backward_workspace(&gradients, &count), DYNORM_HAS_CUDA ? DYNORM_OK : status);
+  CHECK(count == (DYNORM_HAS_CUDA ? 3 * 5 : 77));
   dynorm_function unknown = 99;
   dynorm_status value = DYNORM_HAS_CUDA ? DYNORM_ERROR_VALUE : status;
   CHECK_STATUS(dynorm_cuda_open_primary(0, &unknown, 1, NULL, 0, &device), value);

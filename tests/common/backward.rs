@@ -6,6 +6,22 @@ use super::tolerance::{self, UNIT};
 use dynorm::reference::{self, Gradients};
 use dynorm::{Backward, ElementType, Isa, Norm};
 
+/// How exact the operations are that gradients are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Exactness {
+    /// Units in the last place that a derivative's relative error has beside those of a CPU.
+    units: f64,
+    /// Below what slopes have no digits.
+    least: f64,
+    /// The relative error of a function's value where x is of 16 bits.
+    short: f64,
+}
+
+/// Subnormal results are exact to their spacing, of each of a few factors.
+pub const CPU: Exactness = Exactness { units: 0.0, least: 1e-43, short: 0.0 };
+/// Results of its approximate instructions that would be subnormal are 0.
+pub const GPU: Exactness = Exactness { units: 12.0, least: 5e-38, short: 1.0 / (1 << 16) as f64 };
+
 /// Everything about a call but its numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct BackwardCall {
@@ -22,6 +38,7 @@ pub struct BackwardCall {
     pub in_place: bool,
     /// Whether anything but the input's gradient is wanted.
     pub sums: bool,
+    pub exactness: Exactness,
 }
 
 /// The numbers of a call, rounded to its types; rows side by side.
@@ -82,6 +99,7 @@ impl BackwardCall {
             start: 0,
             in_place: false,
             sums: true,
+            exactness: CPU,
         }
     }
 
@@ -200,7 +218,8 @@ impl BackwardCall {
 
     /// How far each gradient may be from its definition.
     fn allowed(&self, x: &[f64], dy: &[f64], weight: Option<&[f64]>) -> Gradients {
-        let (norm, channels) = (self.norm, self.channels);
+        let (norm, channels, exactness) = (self.norm, self.channels, self.exactness);
+        let short = if self.element == ElementType::F32 { 0.0 } else { exactness.short };
         let f = reference::forward(norm, x, None, None, 0.0, channels);
         let mut allowed = Gradients {
             dx: vec![],
@@ -215,13 +234,13 @@ impl BackwardCall {
             let (x, dy, f) = (&x[row.clone()], &dy[row.clone()], &f[row]);
             let of_weight = |c: usize| weight.map_or(1.0, |w| w[c] + f64::from(self.weight_offset));
             let df: Vec<f64> = (0..channels).map(|c| of_weight(c) * dy[c]).collect();
-            allowed.dx.extend(of_row(norm, x, f, &df));
+            allowed.dx.extend(of_row(norm, exactness, x, f, &df));
             for c in 0..channels {
-                let of_value = of_value(norm, x[c], f[c]);
+                let of_value = of_value(norm, exactness, x[c], f[c]) + short * f[c].abs();
                 let of_product = dy[c].abs() * (of_value + additions * UNIT * f[c].abs());
-                allowed.d_weight[c] += of_product + SUBNORMAL;
+                allowed.d_weight[c] += of_product + exactness.least;
                 allowed.d_bias[c] += additions * UNIT * dy[c].abs();
-                let by = of_parameters(norm, x[c], f[c]);
+                let by = of_parameters(norm, exactness, x[c], f[c]);
                 for (sum, by) in allowed.d_parameters.iter_mut().zip(by) {
                     *sum += df[c].abs() * by;
                 }
@@ -232,7 +251,7 @@ impl BackwardCall {
 }
 
 /// The error of the function.
-fn of_value(norm: Norm, x: f64, f: f64) -> f64 {
+fn of_value(norm: Norm, exactness: Exactness, x: f64, f: f64) -> f64 {
     let slope = one(norm, x).map_or(0.0, |of| of.dx[0].abs());
     match norm {
         Norm::Derf { alpha, shift } => {
@@ -240,7 +259,7 @@ fn of_value(norm: Norm, x: f64, f: f64) -> f64 {
             let argument = (alpha * x).abs().min(1e30) + f64::from(shift).abs();
             6.0 * UNIT * f.abs() + slope / alpha.abs().max(1e-30) * 2.0 * UNIT * argument
         }
-        _ if norm.is_elementwise() => 6.0 * UNIT * f.abs() + SUBNORMAL,
+        _ if norm.is_elementwise() => 6.0 * UNIT * f.abs() + exactness.least,
         _ => 6.0 * UNIT * f.abs().max(1.0),
     }
 }
@@ -252,7 +271,7 @@ fn one(norm: Norm, x: f64) -> Option<Gradients> {
 
 /// The relative error of the derivatives of an element-wise function: of some operations, and where they fall off as
 /// `exp` does, what the rounding of its argument makes of it.
-fn relative(norm: Norm, x: f64) -> f64 {
+fn relative(norm: Norm, exactness: Exactness, x: f64) -> f64 {
     let argument = match norm {
         Norm::DyT { alpha } => 4.0 * (f64::from(alpha) * x).abs(),
         Norm::Derf { alpha, shift } => {
@@ -262,36 +281,38 @@ fn relative(norm: Norm, x: f64) -> f64 {
         }
         _ => 0.0,
     };
-    UNIT * (9.0 + argument.min(1e4))
+    UNIT * (9.0 + exactness.units + argument.min(1e4))
 }
 
-/// Results that are subnormal are exact to their spacing, of each of a few factors.
-const SUBNORMAL: f64 = 1e-43;
-
 /// The errors of the terms of the parameters' gradients, their addition included.
-fn of_parameters(norm: Norm, x: f64, f: f64) -> Vec<f64> {
+fn of_parameters(norm: Norm, exactness: Exactness, x: f64, f: f64) -> Vec<f64> {
     let Some(of) = one(norm, x) else { return vec![] };
     let mut errors: Vec<f64> = of
         .d_parameters
         .iter()
         .map(|by| {
             // Subnormal slopes are multiplied with `x`.
-            let subnormal = SUBNORMAL * x.abs().clamp(1.0, f64::from(f32::MAX));
-            by.abs() * (relative(norm, x) + 64.0 * UNIT) + subnormal
+            let subnormal = exactness.least * x.abs().clamp(1.0, f64::from(f32::MAX));
+            by.abs() * (relative(norm, exactness, x) + 64.0 * UNIT) + subnormal
         })
         .collect();
     if let Norm::DyIsru { .. } = norm {
-        errors[1] = of_value(norm, x, f) + 64.0 * UNIT * of.d_parameters[1].abs();
+        errors[1] = of_value(norm, exactness, x, f) + 64.0 * UNIT * of.d_parameters[1].abs();
     }
     errors
 }
 
 /// The errors of the input's gradients.
-fn of_row(norm: Norm, x: &[f64], f: &[f64], df: &[f64]) -> Vec<f64> {
+fn of_row(norm: Norm, exactness: Exactness, x: &[f64], f: &[f64], df: &[f64]) -> Vec<f64> {
     if norm.is_elementwise() {
+        // What slopes are multiplied with before they are written.
+        let scaled = match norm {
+            Norm::DyT { alpha } | Norm::Derf { alpha, .. } => 4.0 * f64::from(alpha).abs().max(1.0),
+            _ => 1.0,
+        } * exactness.least;
         let of = |(&x, df): (&f64, &f64)| {
             let slope = one(norm, x).map_or(0.0, |of| of.dx[0].abs());
-            df.abs() * (slope * relative(norm, x) + SUBNORMAL) + SUBNORMAL
+            df.abs() * (slope * relative(norm, exactness, x) + scaled) + scaled
         };
         return x.iter().zip(df).map(of).collect();
     }
@@ -305,6 +326,8 @@ fn of_row(norm: Norm, x: &[f64], f: &[f64], df: &[f64]) -> Vec<f64> {
     let variance = mean(&|i| (x[i] - x_mean) * (x[i] - x_mean));
     let rstd = 1.0 / (variance + f64::from(eps)).sqrt();
     let size = mean(&|i| df[i].abs()) + mean(&|i| (df[i] * f[i]).abs());
-    let of = |(f, df): (&f64, &f64)| 12.0 * UNIT * rstd * (df.abs() + (1.0 + f.abs()) * size);
+    let of = |(f, df): (&f64, &f64)| {
+        (12.0 + exactness.units) * UNIT * rstd * (df.abs() + (1.0 + f.abs()) * size)
+    };
     f.iter().zip(df).map(of).collect()
 }

@@ -9,14 +9,15 @@ pub use tensor::{Shape, Tensor};
 
 use super::buffer::{Buffer, Kind};
 use super::case::Numbers;
-use dynorm::cuda::{DeviceScale, Forward, Statistics};
+use dynorm::cuda::{Backward, DeviceScale, Forward, Statistics};
 use dynorm::{ElementType, Norm, QuantizedType};
 
-/// A call of either kind.
+/// A call of any kind.
 #[derive(Clone, Copy)]
 pub enum Call {
     Forward(Forward),
     Statistics(Statistics),
+    Backward(Backward),
 }
 
 /// What a call may do with a tensor.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod backward;
 pub mod buffer;
 pub mod case;
 pub mod far;

@@ -12,16 +12,16 @@ use dynorm::{Norm, QuantizedType};
 
 /// How a call comes to the device.
 #[derive(Clone, Copy)]
-enum Way {
+pub enum Way {
     Eager,
     Programmatic,
     /// From a graph: a residual in place is added as often as it is replayed, here once.
     Captured,
 }
 
-struct Runner<'a> {
-    gpu: &'a Gpu,
-    way: Way,
+pub struct Runner<'a> {
+    pub gpu: &'a Gpu,
+    pub way: Way,
 }
 
 impl Machine for Runner<'_> {
@@ -62,6 +62,8 @@ impl Runner<'_> {
             Call::Statistics(call) => unsafe {
                 Statistics::programmatic(*call, programmatic).launch(device, stream)
             },
+            // SAFETY: as above.
+            Call::Backward(call) => unsafe { call.launch(device, stream) },
         };
         assert_eq!(launched, Ok(()));
     }

@@ -1,5 +1,7 @@
 //! The C interface's functions for GPUs, over the emulator.
 
+#[path = "capi/backward.rs"]
+mod backward;
 #[path = "capi/call.rs"]
 mod call;
 #[path = "capi/fused.rs"]

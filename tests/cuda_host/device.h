@@ -20,10 +20,11 @@ using u64 = unsigned long long;
 #define SHARED(type, name, count)                                                                  \
     static char name##_tag;                                                                        \
     type* const name = static_cast<type*>(host::shared(&name##_tag, sizeof(type) * (count)))
-#define KERNEL(name, max_threads, min_blocks)                                                      \
-    static void name(const Args& args);                                                            \
+#define KERNEL_WITH(Arguments, name, max_threads, min_blocks)                                      \
+    static void name(const Arguments& args);                                                       \
     static const host::Registered name##_registered(#name, name, max_threads);                     \
-    static void name(const Args& args)
+    static void name(const Arguments& args)
+#define KERNEL(name, max_threads, min_blocks) KERNEL_WITH(Args, name, max_threads, min_blocks)
 
 struct Args;
 

@@ -12,8 +12,8 @@ use dynorm::{Norm, QuantizedType};
 use std::ptr;
 
 /// The emulator with a device of it.
-struct Host<'a> {
-    emulator: &'a mut Emulator,
+pub struct Host<'a> {
+    pub emulator: &'a mut Emulator,
     device: Device,
     /// Whether kernels may start early; the emulator looks at what they read before they wait.
     programmatic: bool,
@@ -21,7 +21,11 @@ struct Host<'a> {
 
 impl<'a> Host<'a> {
     fn new(emulator: &'a mut Emulator) -> Self {
-        Self { emulator, device: device(), programmatic: false }
+        Self::with(emulator, device())
+    }
+
+    pub fn with(emulator: &'a mut Emulator, device: Device) -> Self {
+        Self { emulator, device, programmatic: false }
     }
 }
 
@@ -54,6 +58,7 @@ impl Machine for Host<'_> {
                     Call::Statistics(call) => {
                         call.programmatic(self.programmatic).launch(&self.device, stream)
                     }
+                    Call::Backward(call) => call.launch(&self.device, stream),
                 }
             };
             assert_eq!(launched, Ok(()), "{}", self.emulator.fault());

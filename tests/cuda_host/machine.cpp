@@ -24,7 +24,7 @@ namespace {
 
 constexpr u32 LANES = 32;
 constexpr std::size_t STACK = 256 * 1024;
-constexpr std::size_t SHARED_BYTES = 4096;
+constexpr std::size_t SHARED_BYTES = 16384;
 
 // Opens when `expected` have arrived.
 struct Barrier {

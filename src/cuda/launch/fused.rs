@@ -6,21 +6,18 @@ use super::super::args::{
     STATISTICS_NONE, STATISTICS_WANTED, Tensor, quantized_type_number, type_number,
 };
 use super::super::call::{Call, Output};
+use super::super::geometry::{MAX_CHANNELS, MAX_GRID, grid, magic, token_stride};
 use super::super::kernel::{Form, Fusion, Kernel};
 use super::super::rows::{DeviceRows, DeviceScale};
-use super::{
-    FEW_THREADS, Launch, MAX_CHANNELS, MAX_GRID, RowShape, arguments, grid, has_operands_of,
-    lanes_of, magic, plan_columns, whole_vectors,
-};
+use super::{FEW_THREADS, Launch, RowShape, arguments, has_operands_of, is_wide, plan_columns};
 use crate::place::Place;
-use crate::tensor::Layout;
 use crate::{ElementType, QuantizedType};
 
 /// Plans a call of at least one row; nothing for one that is too large.
 pub(super) fn plan(call: &Call) -> Option<Launch> {
     let source = call.source();
     let args = fused_arguments(call, source)?;
-    let wide = whole_vectors(call, places(call), lanes_of(source.element));
+    let wide = is_wide(call, places(call), source);
     let fusion = if wide { fusion(call, source.element) } else { None };
     let with = |usual: Form, all: Form| match fusion {
         Some(_) => Kernel { form: usual, fusion },
@@ -157,11 +154,4 @@ fn fused_arguments(call: &Call, source: DeviceRows) -> Option<Args> {
         gate: call.gate.map_or(Tensor::NONE, tensor),
         ..arguments(call, source, source)
     })
-}
-
-/// Elements from one token of `heads` rows to the next; in a tensor without heads they follow one
-/// another like all rows.
-fn token_stride(layout: Layout, heads: usize) -> u64 {
-    let dense = || (heads as u64).wrapping_mul(layout.stride as u64);
-    layout.heads.map_or_else(dense, |heads| heads.token_stride as u64)
 }

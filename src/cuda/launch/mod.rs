@@ -10,17 +10,15 @@ use super::args::{
     Tensor, type_number,
 };
 use super::call::{Call, Output};
+use super::geometry::{
+    MAX_CHANNELS, SMALL_BLOCK, VECTOR, WARP, grid, is_aligned, lanes_of, magic, or_minus_zero,
+    prescale, whole_vectors,
+};
 use super::kernel::{Form, Kernel};
 use super::rows::{DeviceChannels, DeviceRows};
 use crate::place::Place;
 use crate::{ElementType, Error, Norm};
 
-/// Bytes of the widest access.
-const VECTOR: usize = 16;
-/// Threads of a warp.
-const WARP: usize = 32;
-/// Threads of a block that works on several rows, and the least of an element-wise one's.
-const SMALL_BLOCK: usize = 128;
 /// The most threads that work on a row or segment; also in `kernels/rows.cuh` and `group.cuh`.
 pub(crate) const MAX_THREADS: usize = 512;
 /// The most threads of a block of a kernel with four vectors a thread that takes more registers than
@@ -33,10 +31,6 @@ const UNROLL_WIDE: usize = 4;
 const UNROLL_NARROW: usize = 16;
 /// Bytes between the accesses of a thread of 16 bytes each: with less memory is slower.
 const PITCH: usize = 16 << 10;
-/// The most blocks of a grid.
-const MAX_GRID: usize = i32::MAX as usize;
-/// The most channels of a row whose kernel counts them in 32 bits.
-const MAX_CHANNELS: usize = i32::MAX as usize;
 
 /// A kernel and how to start it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,7 +131,7 @@ fn plan_rows(call: &Call, y: DeviceRows, max_cluster: u32) -> Option<Launch> {
     }
     let shape = RowShape::new(x.channels, call.x.element);
     let in_cluster = shape.segments > 1 && shape.segments <= max_cluster as usize;
-    let wide = whole_vectors(call, [call.x.place(), y.place()], lanes_of(call.x.element));
+    let wide = is_wide(call, [call.x.place(), y.place()], call.x);
     let one = shape.segments == 1;
     let few = shape.threads <= FEW_THREADS && shape.blocks(rows).1 <= FEW_BLOCKS;
     let form = match (wide, is_usual(call, y), shape.vectors) {
@@ -194,7 +188,7 @@ fn plan_elements(call: &Call, y: DeviceRows) -> Option<Launch> {
             args,
         });
     }
-    let wide = whole_vectors(call, [call.x.place(), y.place()], lanes);
+    let wide = is_wide(call, [call.x.place(), y.place()], call.x);
     plan_columns(call.x, form(wide).into(), wide, arguments(call, call.x, y))
 }
 
@@ -269,54 +263,10 @@ fn unroll(wide: bool) -> usize {
     if wide { UNROLL_WIDE } else { UNROLL_NARROW }
 }
 
-/// Elements of the widest access.
-fn lanes_of(element: ElementType) -> usize {
-    VECTOR / element.size()
-}
-
-/// A factor and a shift for which `n / divisor` is `n * factor >> shift` for all n below 2^31
-/// (Granlund & Montgomery 1994): a device has no division.
-fn magic(divisor: u32) -> (u32, u32) {
-    let digits = divisor.next_power_of_two().ilog2();
-    let shift = 31 + digits;
-    // Below 2^32: the divisor is more than half of 2^digits, or 1.
-    let factor = (1_u64 << shift).div_ceil(divisor.into());
-    (factor as u32, shift)
-}
-
-fn grid(blocks: usize) -> Option<u32> {
-    (blocks <= MAX_GRID).then_some(blocks as u32)
-}
-
-/// Whether every row of `tensors`, and weight and bias, are whole vectors of `lanes` elements that lie
-/// at multiples of their size, or of 16 bytes.
-fn whole_vectors(call: &Call, tensors: impl IntoIterator<Item = Place>, lanes: usize) -> bool {
-    let strided = |place: Place| {
-        let whole = |stride: usize| {
-            (stride * place.element_size).is_multiple_of(vector_bytes(place.element_size, lanes))
-        };
-        let layout = place.layout;
-        is_aligned(place, lanes)
-            && (layout.rows == 1 || whole(layout.stride))
-            && layout.heads.is_none_or(|heads| whole(heads.token_stride))
-    };
-    let operand = |operand: Option<DeviceChannels>| {
-        operand.is_none_or(|given| {
-            given.address.is_multiple_of(vector_bytes(given.element.size(), lanes) as u64)
-        })
-    };
-    call.x.layout.channels.is_multiple_of(lanes)
-        && tensors.into_iter().all(strided)
-        && operand(call.weight)
-        && operand(call.bias)
-}
-
-fn is_aligned(place: Place, lanes: usize) -> bool {
-    place.address.is_multiple_of(vector_bytes(place.element_size, lanes) as u64)
-}
-
-fn vector_bytes(element_size: usize, lanes: usize) -> usize {
-    (element_size * lanes).min(VECTOR)
+/// Whether a kernel of `call` can take 16 bytes of `source` at once.
+fn is_wide(call: &Call, tensors: impl IntoIterator<Item = Place>, source: DeviceRows) -> bool {
+    let channels = call.x.layout.channels;
+    whole_vectors(channels, tensors, [call.weight, call.bias], lanes_of(source.element))
 }
 
 /// The arguments of a call without anything fused that do not depend on the launch's shape, for the
@@ -377,23 +327,6 @@ fn parameters(norm: Norm, channels: usize) -> [f32; 3] {
         }
         Norm::Derf { alpha, shift } => [alpha, shift, 0.0],
     }
-}
-
-/// A power of two that brings `beta`, times its square, between 2^-70 and 2^68.
-fn prescale(beta: f32) -> f32 {
-    const FAR: f32 = (1_u64 << 60) as f32;
-    if beta < 1.0 / FAR {
-        (1_u64 << 40) as f32
-    } else if beta > FAR {
-        1.0 / (1_u64 << 30) as f32
-    } else {
-        1.0
-    }
-}
-
-/// Adding -0 changes no number; adding 0 changes -0.
-fn or_minus_zero(summand: f32) -> f32 {
-    if summand == 0.0 { -0.0 } else { summand }
 }
 
 #[cfg(test)]
@@ -537,20 +470,6 @@ mod tests {
                 assert!((threads * blocks) as usize * 8 >= channels);
                 let row_blocks = launch.grid / blocks;
                 assert!((row_blocks * 4 * (launch.block / threads)) as usize >= rows);
-            }
-        }
-    }
-
-    #[test]
-    fn division_by_a_factor_is_exact() {
-        let divisors = (1..2000).chain([4095, 4097, 65_535, 1 << 20, MAX_GRID as u32 - 1]);
-        for divisor in divisors {
-            let (factor, shift) = magic(divisor);
-            let last = MAX_GRID as u32;
-            let multiples = [1, 2, 1000, last / divisor].map(|m| m.min(last / divisor) * divisor);
-            for n in multiples.into_iter().flat_map(|n| [n - 1, n, n + 1]).chain([0, last]) {
-                let quotient = (u64::from(n) * u64::from(factor)) >> shift;
-                assert_eq!(quotient, u64::from(n / divisor), "{n} / {divisor}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The same functions in a build without CUDA: each says so.
 
 use super::super::args::dynorm_forward_args;
+use super::super::backward::dynorm_backward_args;
 use super::super::enums::{dynorm_element, dynorm_function};
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
@@ -50,6 +51,29 @@ pub(super) unsafe fn row_statistics(
     _: *const dynorm_forward_args,
     _: *mut dynorm_row_statistics,
     _: *mut c_void,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn load_gradients(
+    _: *mut dynorm_cuda,
+    _: List<dynorm_function>,
+    _: List<dynorm_element>,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn backward(
+    _: *const dynorm_cuda,
+    _: *const dynorm_backward_args,
+    _: *mut c_void,
+) -> Result<(), Refusal> {
+    ABSENT
+}
+
+pub(super) unsafe fn backward_workspace(
+    _: *const dynorm_backward_args,
+    _: *mut usize,
 ) -> Result<(), Refusal> {
     ABSENT
 }

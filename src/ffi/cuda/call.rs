@@ -2,11 +2,12 @@
 //! they become tensors, addresses when the call is launched.
 
 use super::super::args::{Flags, dynorm_forward_args};
+use super::super::backward::{self, DX, DY, dynorm_backward_args};
 use super::super::enums::dynorm_flag;
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
 use super::super::tensors::{Output, Residual, Scales, Tensor, Tensors, address};
-use crate::cuda::{DeviceQuantizedRows, DeviceRows, DeviceScale, Forward, Statistics};
+use crate::cuda::{Backward, DeviceQuantizedRows, DeviceRows, DeviceScale, Forward, Statistics};
 use crate::{Error, QuantizedType};
 
 impl dynorm_forward_args {
@@ -56,6 +57,28 @@ impl dynorm_forward_args {
         let (norm, x) = (self.norm()?, self.statistics_input()?);
         let call = Statistics::new(norm, x.on_device("input")?, address(statistics));
         Ok(call.programmatic(is_programmatic(flags)))
+    }
+}
+
+impl dynorm_backward_args {
+    pub(super) fn cuda_backward(&self) -> Result<Backward, Refusal> {
+        let norm = self.norm.read()?;
+        let backward::Tensors { x, dy, dx, weight } = self.unchecked_tensors(norm)?;
+        let (x, dy, dx) = (x.on_device("input")?, dy.on_device(DY)?, dx.on_device(DX)?);
+        let mut call = Backward::new(norm, x, dy, dx).weight_offset(self.weight_offset);
+        if let Some(weight) = weight {
+            call = call.weight(address(weight.data), weight.element);
+        }
+        if !self.d_weight.is_null() {
+            call = call.d_weight(address(self.d_weight));
+        }
+        if !self.d_bias.is_null() {
+            call = call.d_bias(address(self.d_bias));
+        }
+        if !self.d_parameters.is_null() {
+            call = call.d_parameters(address(self.d_parameters));
+        }
+        Ok(call.workspace(address(self.workspace), self.workspace_len))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The functions' work, through the crate's own interface to CUDA.
 
 use super::super::args::{self, dynorm_forward_args, dynorm_norm};
+use super::super::backward::dynorm_backward_args;
 use super::super::enums::{dynorm_element, dynorm_function, element};
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
@@ -65,16 +66,28 @@ unsafe fn open(
         return Err(Refusal::Null { what: "device" });
     }
     // SAFETY: the same contract.
-    let (norms, types) = unsafe {
-        (
-            named(functions, &Norm::DEFAULTS, |raw| dynorm_norm::any("functions[i]", raw))?,
-            named(types, &ElementType::ALL, |raw| element("types[i]", raw))?,
-        )
-    };
+    let (norms, types) = unsafe { lists(functions, types) }?;
     let opened = open(&norms, &types)?;
     // SAFETY: not NULL, and the caller vouches that it is a place for a pointer.
     unsafe { device.write(Box::into_raw(Box::new(dynorm_cuda(opened)))) };
     Ok(())
+}
+
+/// What the numbers of both lists stand for.
+///
+/// # Safety
+/// As [`named`].
+unsafe fn lists(
+    functions: List<dynorm_function>,
+    types: List<dynorm_element>,
+) -> Result<(Vec<Norm>, Vec<ElementType>), Refusal> {
+    // SAFETY: the same contract.
+    unsafe {
+        Ok((
+            named(functions, &Norm::DEFAULTS, |raw| dynorm_norm::any("functions[i]", raw))?,
+            named(types, &ElementType::ALL, |raw| element("types[i]", raw))?,
+        ))
+    }
 }
 
 /// What the numbers of a list stand for; all there is if it is NULL.
@@ -120,6 +133,50 @@ pub(super) unsafe fn row_statistics(
     let args = unsafe { args::read(args, &mut room) }?;
     // SAFETY: the caller keeps what the header says, which is what `launch` wants.
     Ok(unsafe { args.cuda_statistics(statistics)?.launch(device, stream) }?)
+}
+
+pub(super) unsafe fn load_gradients(
+    device: *mut dynorm_cuda,
+    functions: List<dynorm_function>,
+    types: List<dynorm_element>,
+) -> Result<(), Refusal> {
+    // SAFETY: the caller keeps what the header says.
+    let Some(dynorm_cuda(device)) = (unsafe { device.as_mut() }) else {
+        return Err(Refusal::Null { what: "device" });
+    };
+    // SAFETY: as above.
+    let (norms, types) = unsafe { lists(functions, types) }?;
+    Ok(device.load_gradients(&norms, &types)?)
+}
+
+pub(super) unsafe fn backward(
+    device: *const dynorm_cuda,
+    args: *const dynorm_backward_args,
+    stream: *mut c_void,
+) -> Result<(), Refusal> {
+    // SAFETY: the caller keeps what the header says.
+    let device = unsafe { opened(device) }?;
+    let mut room = MaybeUninit::uninit();
+    // SAFETY: as above.
+    let args = unsafe { args::read(args, &mut room) }?;
+    // SAFETY: the caller keeps what the header says, which is what `launch` wants.
+    Ok(unsafe { args.cuda_backward()?.launch(device, stream) }?)
+}
+
+pub(super) unsafe fn backward_workspace(
+    args: *const dynorm_backward_args,
+    len: *mut usize,
+) -> Result<(), Refusal> {
+    let mut room = MaybeUninit::uninit();
+    // SAFETY: the caller keeps what the header says.
+    let args: &dynorm_backward_args = unsafe { args::read(args, &mut room) }?;
+    if len.is_null() {
+        return Err(Refusal::Null { what: "len" });
+    }
+    let wanted = args.cuda_backward()?.workspace_len();
+    // SAFETY: it is not NULL; the caller vouches for it.
+    unsafe { len.write(wanted) };
+    Ok(())
 }
 
 /// # Safety

@@ -11,6 +11,7 @@ mod backend;
 mod call;
 
 use super::args::dynorm_forward_args;
+use super::backward::dynorm_backward_args;
 use super::boundary::guard;
 use super::enums::{dynorm_element, dynorm_function};
 use super::statistics::dynorm_row_statistics;
@@ -142,4 +143,57 @@ pub unsafe extern "C" fn dynorm_cuda_row_statistics(
 ) -> dynorm_status {
     // SAFETY: the caller keeps what the header says.
     guard(|| unsafe { backend::row_statistics(device, args, statistics, stream) })
+}
+
+/// Loads the kernels of gradients, too, of functions and types as in `dynorm_cuda_open_primary`. They are apart since
+/// inference needs none. No other call may use `device` meanwhile.
+///
+/// DYNORM_ERROR_NULL, _VALUE, _CUDA_DRIVER, and _UNSUPPORTED if the library was built without CUDA. What was loaded before an
+/// error stays loaded.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn dynorm_cuda_load_gradients(
+    device: *mut dynorm_cuda,
+    functions: *const MaybeUninit<dynorm_function>,
+    function_count: usize,
+    types: *const MaybeUninit<dynorm_element>,
+    type_count: usize,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe {
+        backend::load_gradients(device, (functions, function_count), (types, type_count))
+    })
+}
+
+/// Puts the work of `args` on `stream`, as `dynorm_cuda_forward`: gradients on a device, in up to three kernels, one after the
+/// other. All addresses in `args` are of device memory; `workspace` has room for what `dynorm_cuda_backward_workspace` says,
+/// and calls that may run at the same time need one each. `isa` is not looked at.
+///
+/// Of one shape and type the results have the same bits on every device, at any alignment and in place or not, but for those by
+/// parameters, which may differ in the last bit where rows are not aligned to 16 bytes.
+///
+/// Errors as `dynorm_backward` but for _ISA, and as `dynorm_cuda_forward`; DYNORM_ERROR_CUDA_NOT_LOADED if
+/// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then. Any number of
+/// threads may call it at once.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn dynorm_cuda_backward(
+    device: *const dynorm_cuda,
+    args: *const dynorm_backward_args,
+    stream: *mut c_void,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::backward(device, args, stream) })
+}
+
+/// Writes to `len` how many values of f32 the workspace of `dynorm_cuda_backward` has to have room for, by function, type,
+/// rows and channels and by which gradients are not NULL; none of them is written, and no address looked at. No device is
+/// needed.
+///
+/// Errors as `dynorm_cuda_backward` for what is looked at, and then nothing is written.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn dynorm_cuda_backward_workspace(
+    args: *const dynorm_backward_args,
+    len: *mut usize,
+) -> dynorm_status {
+    // SAFETY: the caller keeps what the header says.
+    guard(|| unsafe { backend::backward_workspace(args, len) })
 }

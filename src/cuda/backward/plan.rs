@@ -1,0 +1,338 @@
+//! How the rows of a call are divided, and its launches, decided from shape, types and alignment; no GPU is asked.
+//!
+//! What decides the order of sums ([`Division`]) comes from shape and type alone.
+
+use super::args::{BackwardArgs, PARAMETER_WORDS, ROW_WORDS};
+use super::call::Call;
+use super::kernel::Kernel;
+use crate::cuda::args::{ABSENT, type_number};
+use crate::cuda::device::Grid;
+use crate::cuda::geometry::{
+    MAX_CHANNELS, MAX_GRID, SMALL_BLOCK, WARP, grid, lanes_of, magic, or_minus_zero, prescale,
+    token_stride, whole_vectors,
+};
+use crate::cuda::rows::DeviceRows;
+use crate::{ElementType, Error, Norm};
+use core::f64::consts::FRAC_2_SQRT_PI;
+
+/// Vectors of a row up to which it is kept with one, two and four of them a thread: as far as there are registers for
+/// it, its sums and its weights. Also in `kernels/backward_rows.cuh`.
+const MOST_VECTORS: [usize; 3] = [384, 1024, 1536];
+/// Threads that an H100 or H200 has room for at once, by these registers, of 128 of its multiprocessors.
+const RESIDENT: [usize; 3] = [768 * 128, 512 * 128, 384 * 128];
+/// Threads that measure a row that is not kept.
+const MEASURING: usize = 512;
+/// Rows of a group, or of each of its rows side by side, at least: so often their sums are used before they are written.
+const LEAST_ROWS: usize = 4;
+/// Threads of a block that adds up, and columns that it does; also in `kernels/backward.cuh`.
+const SUM_THREADS: u32 = 512;
+const SUM_COLUMNS: usize = 32;
+
+/// How rows are dealt out: by their number, the channels and the type of x alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Division {
+    /// Whether a row can be kept, and how.
+    kept: Option<Kernel>,
+    /// Threads that share a row of a function that reads it first.
+    threads: usize,
+    /// Rows of a group side by side in a block.
+    slots: usize,
+    /// Groups of rows that are summed up by themselves.
+    groups: usize,
+}
+
+impl Division {
+    pub(super) fn new(norm: Norm, x: ElementType, rows: usize, channels: usize) -> Self {
+        let vectors = channels.div_ceil(lanes_of(x));
+        let at_most = |slots: usize, groups: usize| {
+            rows.div_ceil(slots * LEAST_ROWS).min(groups.max(usize::from(rows > 0)))
+        };
+        let form = MOST_VECTORS.iter().position(|&most| vectors <= most);
+        let Some(form) = form.filter(|_| !norm.is_elementwise()) else {
+            let threads = vectors.next_power_of_two().min(SMALL_BLOCK);
+            let slots = SMALL_BLOCK / threads;
+            let groups = RESIDENT[0] / SMALL_BLOCK / vectors.div_ceil(threads);
+            return Self { kept: None, threads: MEASURING, slots, groups: at_most(slots, groups) };
+        };
+        let threads = match vectors.div_ceil(1 << form) {
+            few @ ..=WARP => few.next_power_of_two(),
+            many => many.next_multiple_of(WARP),
+        };
+        let slots = if threads <= WARP { SMALL_BLOCK / threads } else { 1 };
+        Self {
+            kept: Some([Kernel::Keep1, Kernel::Keep2, Kernel::Keep4][form]),
+            threads,
+            slots,
+            groups: at_most(slots, RESIDENT[form] / (threads * slots)),
+        }
+    }
+
+    /// Threads of a block that share a row where each has its column.
+    fn column_threads(self) -> usize {
+        SMALL_BLOCK / self.slots
+    }
+
+    /// The most blocks that have sums of gradients by parameters.
+    fn parameter_blocks(self, channels: usize) -> usize {
+        self.groups.saturating_mul(channels.div_ceil(self.column_threads()))
+    }
+}
+
+/// Where in the workspace things begin, in f32.
+struct Workspace {
+    parameter_sums: usize,
+    statistics: usize,
+    len: usize,
+}
+
+impl Workspace {
+    fn of(call: &Call, division: Division) -> Self {
+        let (rows, channels) = (call.x.rows(), call.x.channels());
+        let parameter_sums = division.groups.saturating_mul(call.columns());
+        let blocks =
+            if call.d_parameters.is_some() { division.parameter_blocks(channels) } else { 0 };
+        let statistics = parameter_sums.saturating_add(PARAMETER_WORDS.saturating_mul(blocks));
+        let words = if call.norm.is_elementwise() { 0 } else { ROW_WORDS };
+        Self {
+            parameter_sums,
+            statistics,
+            len: statistics.saturating_add(words.saturating_mul(rows)),
+        }
+    }
+}
+
+/// How many f32 the workspace of a call has to have room for.
+pub(super) fn workspace_len(call: &Call) -> usize {
+    let x = call.x;
+    let division = Division::new(call.norm, x.element, x.rows(), x.channels());
+    Workspace::of(call, division).len
+}
+
+/// A kernel and how to start it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Launch {
+    pub(super) kernel: Kernel,
+    pub(super) grid: Grid,
+    pub(super) args: BackwardArgs,
+}
+
+/// Plans a call: up to three launches, one after the other.
+///
+/// # Errors
+/// [`Error::TooLarge`] for what the kernels cannot count.
+pub(super) fn plan(call: &Call) -> Result<[Option<Launch>; 3], Error> {
+    let layout = call.x.layout;
+    let (rows, stride) = (layout.rows, layout.stride);
+    launches(call).ok_or(Error::TooLarge { what: "input", rows, stride })
+}
+
+fn launches(call: &Call) -> Option<[Option<Launch>; 3]> {
+    let (rows, channels) = (call.x.rows(), call.x.channels());
+    if rows > MAX_GRID || channels > MAX_CHANNELS {
+        return None;
+    }
+    let division = Division::new(call.norm, call.x.element, rows, channels);
+    let lanes = lanes_of(call.x.element);
+    let places = [call.x, call.dy, call.dx].map(|tensor| tensor.place());
+    let wide = whole_vectors(channels, places, [call.weight, None], lanes);
+    let args = arguments(call, division)?;
+
+    let column_lanes = if wide { lanes } else { 1 };
+    let column_blocks = channels.div_ceil(column_lanes * division.column_threads());
+    let blocks = column_blocks.checked_mul(division.groups)?;
+    let (column_magic, column_shift) = magic(u32::try_from(column_blocks).ok()?);
+    let columns = Launch {
+        kernel: if wide { Kernel::Columns } else { Kernel::ColumnsAny },
+        grid: of_blocks(blocks, SMALL_BLOCK)?,
+        args: BackwardArgs {
+            threads: division.column_threads() as u32,
+            slot_shift: division.column_threads().ilog2(),
+            column_blocks: column_blocks as u32,
+            column_magic,
+            column_shift,
+            ..args
+        },
+    };
+    let of_rows = |kernel, blocks| {
+        let threads = division.threads;
+        let slots = division.slots;
+        // Where a row takes the whole block, all of its threads are in slot 0.
+        let slot_shift = if slots > 1 { threads.ilog2() } else { 31 };
+        let args = BackwardArgs { threads: threads as u32, slot_shift, ..args };
+        Some(Launch { kernel, grid: of_blocks(blocks, threads * slots)?, args })
+    };
+    let (first, second) = match division.kept {
+        _ if rows == 0 => (None, None),
+        Some(kernel) if wide => (Some(of_rows(kernel, division.groups)?), None),
+        _ if call.norm.is_elementwise() => (Some(columns), None),
+        _ => {
+            let measure = if wide { Kernel::Measure } else { Kernel::MeasureAny };
+            (Some(of_rows(measure, rows.div_ceil(division.slots))?), Some(columns))
+        }
+    };
+    Some([first, second, add_up(call, args, if rows == 0 { 0 } else { blocks })?])
+}
+
+/// The sums of all groups, if any are wanted; those by parameters of so many blocks.
+fn add_up(call: &Call, args: BackwardArgs, parameter_blocks: usize) -> Option<Option<Launch>> {
+    let column_blocks = call.columns().div_ceil(SUM_COLUMNS);
+    let blocks = column_blocks + usize::from(call.d_parameters.is_some());
+    if blocks == 0 {
+        return Some(None);
+    }
+    let args = BackwardArgs {
+        column_blocks: u32::try_from(column_blocks).ok()?,
+        parameter_blocks: u32::try_from(parameter_blocks).ok()?,
+        ..args
+    };
+    Some(Some(Launch {
+        kernel: Kernel::AddUp,
+        grid: of_blocks(blocks, SUM_THREADS as usize)?,
+        args,
+    }))
+}
+
+fn of_blocks(blocks: usize, threads: usize) -> Option<Grid> {
+    Some(Grid { blocks: grid(blocks)?, threads: threads as u32, cluster: 1 })
+}
+
+/// The arguments that do not depend on the launch's shape.
+fn arguments(call: &Call, division: Division) -> Option<BackwardArgs> {
+    let heads = call.heads();
+    let (head_magic, head_shift) = magic(u32::try_from(heads.unwrap_or(1)).ok()?);
+    let stride = |tensor: DeviceRows| {
+        let layout = tensor.layout;
+        (layout.stride as u64, token_stride(layout, heads.unwrap_or(1)))
+    };
+    let [(x_stride, x_token_stride), (dy_stride, dy_token_stride), (dx_stride, dx_token_stride)] =
+        [call.x, call.dy, call.dx].map(stride);
+    let Workspace { parameter_sums, statistics, .. } = Workspace::of(call, division);
+    let at = |words: usize| call.workspace.0.wrapping_add(4 * words as u64);
+    let (parameter, factor) = parameters(call.norm, call.x.channels());
+    Some(BackwardArgs {
+        x: call.x.address,
+        dy: call.dy.address,
+        dx: call.dx.address,
+        weight: call.weight.map_or(0, |weight| weight.address),
+        x_stride,
+        dy_stride,
+        dx_stride,
+        x_token_stride,
+        dy_token_stride,
+        dx_token_stride,
+        d_weight: call.d_weight.unwrap_or(0),
+        d_bias: call.d_bias.unwrap_or(0),
+        d_parameters: call.d_parameters.unwrap_or(0),
+        sums: at(0),
+        columns: call.columns() as u64,
+        parameter_sums: at(parameter_sums),
+        statistics: at(statistics),
+        factor,
+        parameter,
+        rows: call.x.rows() as u32,
+        channels: call.x.channels() as u32,
+        weight_offset: or_minus_zero(call.weight_offset),
+        weight_type: call.weight.map_or(ABSENT, |weight| type_number(weight.element)),
+        heads: heads.unwrap_or(0) as u32,
+        head_magic,
+        head_shift,
+        groups: division.groups as u32,
+        slots: division.slots as u32,
+        slot_shift: 0,
+        threads: 0,
+        column_blocks: 0,
+        column_magic: 0,
+        column_shift: 0,
+        parameter_blocks: 0,
+        reserved: 0,
+    })
+}
+
+/// The function's parameters as its kernel wants them, and what sums of the gradients by them lack.
+fn parameters(norm: Norm, channels: usize) -> ([f32; 4], [f64; 2]) {
+    match norm {
+        Norm::RmsNorm { eps } | Norm::LayerNorm { eps } => {
+            ([eps, 1.0 / channels as f32, 0.0, 0.0], [0.0; 2])
+        }
+        Norm::DyT { alpha } => {
+            const LARGEST: f32 = f32::MAX / 4.0;
+            ([alpha, 4.0 * alpha.clamp(-LARGEST, LARGEST), 0.0, 0.0], [4.0, 0.0])
+        }
+        Norm::DyIsru { beta, scale } => {
+            let prescale = prescale(beta);
+            let wide = f64::from;
+            let by_x = wide(scale) * wide(beta) * wide(prescale).powi(3);
+            let by_beta = -0.5 * wide(scale) * wide(prescale).powi(2);
+            ([beta * prescale * prescale, scale, prescale, by_x as f32], [by_beta, 1.0])
+        }
+        Norm::Derf { alpha, shift } => {
+            let by_x = (FRAC_2_SQRT_PI * f64::from(alpha)) as f32;
+            ([alpha, shift, by_x.clamp(f32::MIN, f32::MAX), 0.0], [FRAC_2_SQRT_PI; 2])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ElementType::{Bf16, F32};
+
+    const RMS: Norm = Norm::DEFAULTS[0];
+    const DYT: Norm = Norm::DEFAULTS[2];
+
+    #[test]
+    fn a_kept_row_is_covered_by_its_threads() {
+        for x in ElementType::ALL {
+            for channels in 1..20_000 {
+                let division = Division::new(RMS, x, 1000, channels);
+                let vectors = match division.kept {
+                    Some(Kernel::Keep1) => 1,
+                    Some(Kernel::Keep2) => 2,
+                    Some(Kernel::Keep4) => 4,
+                    _ => continue,
+                };
+                let Division { threads, slots, .. } = division;
+                assert!(threads * vectors * lanes_of(x) >= channels, "{channels} {x:?}");
+                let most = if vectors == 2 { 512 } else { 384 };
+                assert!((threads * slots).is_multiple_of(WARP) && threads * slots <= most);
+                assert!(slots == 1 || (vectors == 1 && threads * slots == SMALL_BLOCK));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_kept_as_far_as_there_are_registers() {
+        let kept = |x, channels| Division::new(RMS, x, 1000, channels).kept;
+        assert_eq!(kept(Bf16, 1024), Some(Kernel::Keep1));
+        assert_eq!(kept(Bf16, 4096), Some(Kernel::Keep2));
+        assert_eq!(kept(Bf16, 12_288), Some(Kernel::Keep4));
+        assert_eq!(kept(F32, 4096), Some(Kernel::Keep2));
+        assert_eq!(kept(Bf16, 16_384), None);
+    }
+
+    #[test]
+    fn a_device_is_filled_and_no_more() {
+        for norm in Norm::DEFAULTS {
+            for x in ElementType::ALL {
+                for channels in [64, 128, 768, 1024, 4096, 8192, 65_536] {
+                    let many = Division::new(norm, x, 1 << 20, channels);
+                    let columns = channels.div_ceil(lanes_of(x) * many.column_threads());
+                    let threads = match many.kept {
+                        Some(_) => many.threads * many.slots,
+                        None => columns * SMALL_BLOCK,
+                    };
+                    let resident = many.groups * threads;
+                    assert!(
+                        (24_000..=100_000).contains(&resident),
+                        "{norm:?} {x:?} {channels}: {resident}"
+                    );
+                    for rows in [1, 2, 5, 100] {
+                        let few = Division::new(norm, x, rows, channels).groups;
+                        assert!(few >= 1 && few <= rows.div_ceil(LEAST_ROWS));
+                    }
+                    assert_eq!(Division::new(norm, x, 0, channels).groups, 0);
+                }
+            }
+        }
+    }
+}
