@@ -7,6 +7,8 @@
 //! that every call finds its data in memory. Calls are replayed from a graph and timed with
 //! events; the time is the median of the replays.
 
+#[path = "cuda/backward.rs"]
+mod backward;
 #[path = "cuda/fused.rs"]
 mod fused;
 #[path = "../tests/cuda_common/gpu.rs"]
@@ -269,7 +271,8 @@ fn main() {
     if asked("--loading") {
         return loading();
     }
-    let Some(gpu) = Gpu::open() else { return };
+    let Some(mut gpu) = Gpu::open() else { return };
+    gpu.device.load_gradients(&Norm::DEFAULTS, &backward::TYPES).unwrap();
     let (major, minor) = gpu.device.capability();
     let (driver_major, driver_minor) = dynorm::cuda::Device::driver_version().unwrap();
     println!(
@@ -279,4 +282,5 @@ fn main() {
     bandwidth(&gpu, extent);
     latency(&gpu, extent);
     fused::run(&gpu, extent);
+    backward::run(&gpu, extent);
 }

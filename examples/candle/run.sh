@@ -13,4 +13,8 @@ if [ ! -f "$model" ]; then
 fi
 echo "$sum  $model" | sha256sum --check --quiet
 
+# The program, if it is built already.
+if [ -n "${DYNORM_SMOLLM2:-}" ]; then
+  exec "$DYNORM_SMOLLM2" "$model"
+fi
 exec cargo run --release --locked -p dynorm-candle --example smollm2 -- "$model"

@@ -75,6 +75,24 @@ def fused_table(rows):
     return title + table(head, cells)
 
 
+def backward_table(rows):
+    """Per function, type and width of gradients: time, GB/s of what has to be moved, share of the copy's."""
+    rows = [row for row in rows if row["kind"] == "backward"]
+    copies = {(row["type"], row["channels"]): row["gb_per_s"] for row in rows if row["function"] == "copy"}
+    order = lambda row: (row["function"], row["operands"], row["type"], row["channels"], row["us"])
+    cells = []
+    for row in sorted(rows, key=order):
+        share = f"{row['gb_per_s'] / copies[row['type'], row['channels']]:.3f}"
+        shape = [row[key] for key in ("function", "operands", "type", "rows", "channels", "who")]
+        cells.append([*shape, f"{row['us']:.2f}", f"{row['gb_per_s']:.0f}", share])
+    head = ["function", "gradients", "type", "rows", "channels", "who", "us", "GB/s", "of copy"]
+    title = (
+        "Gradients of large tensors, in a captured graph: dx alone, and with those of weight, bias (not of RMSNorm) "
+        "and parameters. Moved are x, dy and dx.\n\n"
+    )
+    return title + table(head, cells)
+
+
 def matvec_table(rows):
     """Per shape and function: time over that of the product alone, with the function before it and inside."""
     times = {(row["outputs"], row["inputs"], row["function"], row["form"]): row for row in rows if row["kind"] == "matvec"}

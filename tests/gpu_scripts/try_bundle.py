@@ -33,6 +33,7 @@ WHO_FP8 = {"dynorm", "dynorm, C", "dynorm, C, programmatic", "torch.compile", "F
 KINDS = {
     "machine", "loading", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
     "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
+    "backward",
     "matvec",
 }  # fmt: skip
 

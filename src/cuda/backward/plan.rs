@@ -278,7 +278,6 @@ mod tests {
     use ElementType::{Bf16, F32};
 
     const RMS: Norm = Norm::DEFAULTS[0];
-    const DYT: Norm = Norm::DEFAULTS[2];
 
     #[test]
     fn a_kept_row_is_covered_by_its_threads() {
