@@ -1,6 +1,8 @@
 //! Gradients on the emulated device.
 
-use crate::common::backward::BackwardCall;
+use crate::common::backward::{BackwardCall, Numbers};
+use crate::common::random::stratified_f32;
+use crate::common::tensor::Tensor;
 use crate::cuda_common::backward::{call, check, run};
 use crate::cuda_common::buffer::Buffer;
 use crate::cuda_common::fused::{Access, Call, Machine};
@@ -172,6 +174,72 @@ impl Machine for Steady<'_> {
         // SAFETY: the emulator looks at every access, and is done when it returns.
         let launched = unsafe { call.launch(self.device, ptr::null_mut()) };
         assert_eq!(launched, Ok(()), "{}", self.emulator.fault());
+    }
+}
+
+#[test]
+fn elements_of_every_size() {
+    let mut emulator = emulator::lock();
+    let mut host = host(&mut emulator);
+    let x: Vec<f32> = stratified_f32(8).into_iter().filter(|x| !x.is_nan()).collect();
+    for norm in PARAMETERS {
+        // The gradient by so small a beta is too large for f32.
+        let sums = !matches!(norm, Norm::DyIsru { beta, .. } if beta < 1e-37);
+        let call = BackwardCall { sums, ..call(norm, F32, 1, x.len()) };
+        let numbers = Numbers { x: Tensor::new(F32, &x), ..call.numbers(1) };
+        call.compare(&numbers, &run(&mut host, &call, 0, &numbers));
+    }
+}
+
+#[test]
+fn rows_far_from_zero_of_zeros_and_whose_squares_overflow() {
+    let mut emulator = emulator::lock();
+    let mut host = host(&mut emulator);
+    let mut compare = |norm, channels, of: &dyn Fn(f32) -> f32| {
+        let call = call(norm, F32, 5, channels);
+        let mut numbers = call.numbers(9);
+        let x: Vec<f32> = numbers.x.values().iter().map(|&x| of(x as f32)).collect();
+        numbers.x = Tensor::new(F32, &x);
+        call.compare(&numbers, &run(&mut host, &call, 0, &numbers));
+    };
+    for channels in [3, 64, 515, 4100] {
+        let [rms, layer_norm] = OF_ROWS;
+        compare(layer_norm, channels, &|x| x + 100.0);
+        compare(layer_norm, channels, &|x| x - 3e4);
+        compare(rms, channels, &|_| 0.0);
+    }
+    for channels in [5, 300] {
+        let call = BackwardCall { sums: false, ..call(OF_ROWS[0], F32, 1, channels) };
+        let numbers = Numbers { x: Tensor::new(F32, &vec![3e38; channels]), ..call.numbers(1) };
+        let dx = run(&mut host, &call, 0, &numbers).dx;
+        assert_eq!(dx.values(), vec![0.0; channels]);
+    }
+}
+
+#[test]
+fn a_nan_is_passed_on_to_what_depends_on_it() {
+    let mut emulator = emulator::lock();
+    let mut host = host(&mut emulator);
+    for norm in Norm::DEFAULTS {
+        for of_x in [true, false] {
+            let call = call(norm, F32, 6, 40);
+            let mut numbers = call.numbers(2);
+            let tensor = if of_x { &mut numbers.x } else { &mut numbers.dy };
+            let mut values: Vec<f32> = tensor.values().iter().map(|&v| v as f32).collect();
+            values[40 + 17] = f32::NAN;
+            *tensor = Tensor::new(F32, &values);
+            let written = run(&mut host, &call, 0, &numbers);
+            for i in 0..240 {
+                let touched = if norm.is_elementwise() { i == 57 } else { i / 40 == 1 };
+                assert_eq!(written.dx.value(i).is_nan(), touched, "{i} {call:?}");
+            }
+            for c in 0..40 {
+                let of_row = of_x && !norm.is_elementwise();
+                assert_eq!(written.d_weight[c].is_nan(), c == 17 || of_row, "{c} {call:?}");
+                assert_eq!(written.d_bias[c].is_nan(), c == 17 && !of_x, "{c} {call:?}");
+            }
+            assert!(written.d_parameters.iter().all(|v| v.is_nan()), "{call:?}");
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod element;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 pub(crate) mod portable;
 
 /// Aligns the stack of the function that it is inlined into to a cache line. Where a kernel has more
@@ -76,6 +78,8 @@ pub(crate) enum Doubt {
     Subnormal,
     /// Those that are subnormal. Where there is 0 at this address, of bfloat16 numbers as many as there are
     /// results, the result is 0 or NaN: so it need not be looked at.
+    // Only AVX-512 looks there.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     SubnormalOfOther(*const u16),
     /// Those that are subnormal, 0, infinite or NaN.
     ZeroOrNotFinite,
@@ -132,9 +136,9 @@ pub(crate) unsafe trait Simd: Copy {
     fn sqrt(self, a: Self::F) -> Self::F;
     /// An estimate of `1 / sqrt(a)` with `RSQRT_BITS` correct bits, for normal `a`.
     fn rsqrt_estimate(self, a: Self::F) -> Self::F;
-    /// The smaller of `limit` and `x`; `x` where `x` is NaN.
+    /// The smaller of `limit` and `x`; `x` where either is NaN.
     fn min(self, limit: Self::F, x: Self::F) -> Self::F;
-    /// The larger of `limit` and `x`; `x` where `x` is NaN.
+    /// The larger of `limit` and `x`; `x` where either is NaN.
     fn max(self, limit: Self::F, x: Self::F) -> Self::F;
     fn abs(self, a: Self::F) -> Self::F;
     /// `a`, of which the sign bit is inverted where that of `sign` is set.

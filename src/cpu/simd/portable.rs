@@ -1,10 +1,12 @@
 //! The baseline of every target, on the crate `wide`: 8 lanes.
 //!
 //! `wide` chooses its instructions when it is compiled: SSE2 in an ordinary x86-64 build,
-//! NEON on aarch64, and what the target offers elsewhere. Nothing here is `unsafe` but the
+//! NEON on aarch64, for which `neon.rs` has more, and what the target offers elsewhere. Nothing here is `unsafe` but the
 //! access to memory.
 
 use super::Simd;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::neon as special;
 use crate::quantized::e4m3;
 use bytemuck::cast;
 use wide::{f32x8, i32x8, u32x8};
@@ -31,7 +33,7 @@ unsafe impl Simd for Portable {
         all(target_arch = "aarch64", target_feature = "neon"),
     ));
     const FAST_LOOKUP: bool = false;
-    const RSQRT_BITS: u32 = 23;
+    const RSQRT_BITS: u32 = special::RSQRT_BITS;
 
     #[inline(always)]
     fn splat(self, v: f32) -> f32x8 {
@@ -67,7 +69,7 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn rsqrt_estimate(self, a: f32x8) -> f32x8 {
-        f32x8::ONE / a.sqrt()
+        special::rsqrt_estimate(a)
     }
     #[inline(always)]
     fn min(self, limit: f32x8, x: f32x8) -> f32x8 {
@@ -147,22 +149,23 @@ unsafe impl Simd for Portable {
     unsafe fn load_f16_x2(self, p: *const u16) -> [f32x8; 2] {
         // SAFETY: the caller vouches for 16 elements at `p`.
         let [a, b] = unsafe { p.cast::<[[u16; 8]; 2]>().read_unaligned() };
-        [from_f16(a), from_f16(b)]
+        [special::from_f16(a), special::from_f16(b)]
     }
     #[inline(always)]
     unsafe fn load_f16_part(self, p: *const u16, n: usize) -> f32x8 {
         // SAFETY: the caller vouches for `n` elements at `p`.
-        from_f16(unsafe { read_part(p, n) })
+        special::from_f16(unsafe { read_part(p, n) })
     }
     #[inline(always)]
-    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
+    unsafe fn store_f16_x4<const STREAM: bool>(self, p: *mut u16, [a, b, c, d]: [f32x8; 4]) {
+        let all = [special::to_f16(a), special::to_f16(b), special::to_f16(c), special::to_f16(d)];
         // SAFETY: the caller vouches for 32 elements at `p`.
-        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(to_f16)) }
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(all) }
     }
     #[inline(always)]
     unsafe fn store_f16_part(self, p: *mut u16, v: f32x8, n: usize) {
         // SAFETY: the caller vouches for `n` elements at `p`.
-        unsafe { write_part(p, to_f16(v), n) }
+        unsafe { write_part(p, special::to_f16(v), n) }
     }
 
     #[inline(always)]
@@ -184,9 +187,10 @@ unsafe impl Simd for Portable {
         from_bf16(unsafe { read_part(p, n) })
     }
     #[inline(always)]
-    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, v: [f32x8; 4]) {
+    unsafe fn store_bf16_x4<const STREAM: bool>(self, p: *mut u16, [a, b, c, d]: [f32x8; 4]) {
+        let all = [to_bf16(a), to_bf16(b), to_bf16(c), to_bf16(d)];
         // SAFETY: the caller vouches for 32 elements at `p`.
-        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(v.map(to_bf16)) }
+        unsafe { p.cast::<[[u16; 8]; 4]>().write_unaligned(all) }
     }
     #[inline(always)]
     unsafe fn store_bf16_part(self, p: *mut u16, v: f32x8, n: usize) {
@@ -196,14 +200,8 @@ unsafe impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn store_i8_x4<const STREAM: bool>(self, p: *mut u8, v: [f32x8; 4]) {
-        let limit = f32x8::splat(127.0);
-        let bytes = v.map(|v| {
-            let rounded = self.round(self.min(limit, self.max(-limit, v)));
-            // The conversion makes 0 of NaN.
-            rounded.to_array().map(|lane| lane as i8)
-        });
         // SAFETY: the caller vouches for 32 bytes at `p`.
-        unsafe { p.cast::<[[i8; 8]; 4]>().write_unaligned(bytes) }
+        unsafe { p.cast::<[i8; 32]>().write_unaligned(special::to_i8(v)) }
     }
     #[inline(always)]
     unsafe fn store_e4m3_x4<const STREAM: bool>(self, p: *mut u8, v: [f32x8; 4]) {
@@ -258,36 +256,63 @@ fn to_bf16(v: f32x8) -> [u16; 8] {
     narrow(nan.bitselect(quiet, rounded) >> 16)
 }
 
-#[inline(always)]
-fn from_f16(v: [u16; 8]) -> f32x8 {
-    let half = widen(v);
-    let sign = (half & u32x8::splat(0x8000)) << 16;
-    let shifted = (half & u32x8::splat(0x7fff)) << 13;
-    // The exponent's bias differs by 112; a multiplication corrects subnormals as well.
-    let scaled: u32x8 =
-        cast(cast::<_, f32x8>(shifted) * f32x8::splat(f32::from_bits((127 + 112) << 23)));
-    // Infinity and NaN have the largest exponent in either format.
-    let special: u32x8 = cast(f32x8::splat(65504.0).simd_lt(cast::<_, f32x8>(scaled)));
-    cast(scaled | (special & u32x8::splat(0x7f80_0000)) | sign)
-}
+/// What some processors have instructions for.
+#[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
+mod special {
+    use super::{Portable, Simd, narrow, widen};
+    use bytemuck::cast;
+    use wide::{f32x8, u32x8};
 
-/// Rounds to binary16: nearest even, subnormals kept, overflow to infinity, NaN quiet.
-#[inline(always)]
-fn to_f16(v: f32x8) -> [u16; 8] {
-    let bits: u32x8 = cast(v);
-    let sign = (bits >> 16) & u32x8::splat(0x8000);
-    let magnitude = bits & u32x8::splat(0x7fff_ffff);
-    let value: f32x8 = cast(magnitude);
-    let odd = (magnitude >> 13) & u32x8::splat(1);
-    let normal = (magnitude + odd + u32x8::splat(0xfff) - u32x8::splat(112 << 23)) >> 13;
-    // One half has the spacing of binary16's subnormals, so adding it rounds to them.
-    let subnormal = cast::<_, u32x8>(value + f32x8::HALF) - cast::<_, u32x8>(f32x8::HALF);
-    let overflow = u32x8::splat(0x7c00);
-    let nan = u32x8::splat(0x7e00) | ((magnitude >> 13) & u32x8::splat(0x3ff));
+    pub(super) const RSQRT_BITS: u32 = 23;
 
-    let tiny: u32x8 = cast(value.simd_lt(f32x8::splat(6.103_515_6e-5)));
-    let finite: u32x8 = cast(value.simd_lt(f32x8::splat(65536.0)));
-    let is_nan: u32x8 = cast(value.is_nan());
-    let rounded = finite.bitselect(tiny.bitselect(subnormal, normal), overflow);
-    narrow(is_nan.bitselect(nan, rounded) | sign)
+    #[inline(always)]
+    pub(super) fn rsqrt_estimate(a: f32x8) -> f32x8 {
+        f32x8::ONE / a.sqrt()
+    }
+
+    #[inline(always)]
+    pub(super) fn from_f16(v: [u16; 8]) -> f32x8 {
+        let half = widen(v);
+        let sign = (half & u32x8::splat(0x8000)) << 16;
+        let shifted = (half & u32x8::splat(0x7fff)) << 13;
+        // The exponent's bias differs by 112; a multiplication corrects subnormals as well.
+        let scaled: u32x8 =
+            cast(cast::<_, f32x8>(shifted) * f32x8::splat(f32::from_bits((127 + 112) << 23)));
+        // Infinity and NaN have the largest exponent in either format.
+        let special: u32x8 = cast(f32x8::splat(65504.0).simd_lt(cast::<_, f32x8>(scaled)));
+        cast(scaled | (special & u32x8::splat(0x7f80_0000)) | sign)
+    }
+
+    /// Rounds to binary16: nearest even, subnormals kept, overflow to infinity, NaN quiet.
+    #[inline(always)]
+    pub(super) fn to_f16(v: f32x8) -> [u16; 8] {
+        let bits: u32x8 = cast(v);
+        let sign = (bits >> 16) & u32x8::splat(0x8000);
+        let magnitude = bits & u32x8::splat(0x7fff_ffff);
+        let value: f32x8 = cast(magnitude);
+        let odd = (magnitude >> 13) & u32x8::splat(1);
+        let normal = (magnitude + odd + u32x8::splat(0xfff) - u32x8::splat(112 << 23)) >> 13;
+        // One half has the spacing of binary16's subnormals, so adding it rounds to them.
+        let subnormal = cast::<_, u32x8>(value + f32x8::HALF) - cast::<_, u32x8>(f32x8::HALF);
+        let overflow = u32x8::splat(0x7c00);
+        let nan = u32x8::splat(0x7e00) | ((magnitude >> 13) & u32x8::splat(0x3ff));
+
+        let tiny: u32x8 = cast(value.simd_lt(f32x8::splat(6.103_515_6e-5)));
+        let finite: u32x8 = cast(value.simd_lt(f32x8::splat(65536.0)));
+        let is_nan: u32x8 = cast(value.is_nan());
+        let rounded = finite.bitselect(tiny.bitselect(subnormal, normal), overflow);
+        narrow(is_nan.bitselect(nan, rounded) | sign)
+    }
+
+    /// Rounds to the nearest even integer of at most 127 in magnitude; NaN to 0.
+    #[inline(always)]
+    pub(super) fn to_i8(v: [f32x8; 4]) -> [i8; 32] {
+        let limit = f32x8::splat(127.0);
+        let bytes = v.map(|v| {
+            let rounded = Portable.round(Portable.min(limit, Portable.max(-limit, v)));
+            // The conversion makes 0 of NaN.
+            rounded.to_array().map(|lane| lane as i8)
+        });
+        cast(bytes)
+    }
 }
