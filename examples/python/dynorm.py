@@ -232,12 +232,9 @@ def forward(
     if scales is not None:
         args.scale_mode = _scale_mode(operands["scales"], source.rows, compute_scales)
     if source.device is not None:
-        import torch
-
-        stream = torch.cuda.current_stream(source.device).cuda_stream
         element = tensors.get("residual", source).element
         device = _cuda(source.device, args.norm.function, element)
-        _check(_library().dynorm_cuda_forward(device, byref(args), stream))
+        _check(_library().dynorm_cuda_forward(device, byref(args), _stream(source.device)))
     elif parallel:
         _check(_library().dynorm_forward_parallel(byref(args)))
     else:
@@ -261,7 +258,7 @@ def backward(
     parallel=False,
     isa="current",
 ):
-    """The gradients of forward(norm, x, weight=..., bias=...) for dy, those of its result, on the CPU.
+    """The gradients of forward(norm, x, weight=..., bias=...) for dy, those of its result.
 
     That of x goes to out, which may be dy, or to a new array like x; x, dy and out are of one type, and of one shape. The others,
     those of weight, bias and parameters (alpha of DyT, beta and scale of DyISRU, alpha and shift of Derf) as far as
@@ -291,19 +288,25 @@ def backward(
         operand = _operand("weight", weight, source)
         args.weight, args.weight_element = operand.pointer, operand.element
         devices.add(operand.device)
-    if devices != {None}:
-        raise ValueError("gradients are for the CPU")
+    if len(devices) > 1:
+        raise ValueError(f"arrays are on different devices: {devices}")
     parameters = PARAMETERS.get(norm.function, 0)
     counts = {"weight": source.channels, "bias": source.channels, "parameters": parameters}
     sums = {name: _floats(x, counts[name]) for name in wanted if counts[name] > 0}
     for name, array in sums.items():
         setattr(args, f"d_{name}", _Rows(name, array).pointer)
     library, needed = _library(), c_size_t()
-    _check(library.dynorm_backward_workspace(byref(args), byref(needed)))
+    on_device = source.device is not None
+    find = library.dynorm_cuda_backward_workspace if on_device else library.dynorm_backward_workspace
+    _check(find(byref(args), byref(needed)))
     if needed.value > 0:
         workspace = _floats(x, needed.value)
         args.workspace, args.workspace_len = _Rows("workspace", workspace).pointer, needed.value
-    _check((library.dynorm_backward_parallel if parallel else library.dynorm_backward)(byref(args)))
+    if on_device:
+        device = _cuda_gradients(source.device, norm.function, source.element)
+        _check(library.dynorm_cuda_backward(device, byref(args), _stream(source.device)))
+    else:
+        _check((library.dynorm_backward_parallel if parallel else library.dynorm_backward)(byref(args)))
     return Gradients(out, *(sums.get(name) for name in counts))
 
 
@@ -423,7 +426,10 @@ def _library():
         ("dynorm_backward_parallel", [POINTER(BackwardArgs)]),
         ("dynorm_backward_workspace", [POINTER(BackwardArgs), POINTER(c_size_t)]),
         ("dynorm_cuda_open_primary", [c_uint32, *[POINTER(c_uint32), c_size_t] * 2, POINTER(c_void_p)]),
+        ("dynorm_cuda_load_gradients", [c_void_p, *[POINTER(c_uint32), c_size_t] * 2]),
         ("dynorm_cuda_forward", [c_void_p, POINTER(ForwardArgs), c_void_p]),
+        ("dynorm_cuda_backward", [c_void_p, POINTER(BackwardArgs), c_void_p]),
+        ("dynorm_cuda_backward_workspace", [POINTER(BackwardArgs), POINTER(c_size_t)]),
     ):
         function = getattr(library, name)
         function.argtypes, function.restype = parameters, c_uint32
@@ -440,9 +446,26 @@ def _cuda(ordinal, function, element):
     """The device with the kernels of a function for a type, kept until the process ends. A first call takes as
     long as the driver takes to compile them, and cannot be captured into a graph."""
     device = c_void_p()
-    lists = (byref(c_uint32(function)), 1, byref(c_uint32(element)), 1)
-    _check(_library().dynorm_cuda_open_primary(ordinal, *lists, byref(device)))
+    _check(_library().dynorm_cuda_open_primary(ordinal, *_lists(function, element), byref(device)))
     return device
+
+
+@functools.cache
+def _cuda_gradients(ordinal, function, element):
+    """The same, with the kernels of gradients."""
+    device = _cuda(ordinal, function, element)
+    _check(_library().dynorm_cuda_load_gradients(device, *_lists(function, element)))
+    return device
+
+
+def _lists(function, element):
+    return byref(c_uint32(function)), 1, byref(c_uint32(element)), 1
+
+
+def _stream(ordinal):
+    import torch
+
+    return torch.cuda.current_stream(ordinal).cuda_stream
 
 
 def _check(status):

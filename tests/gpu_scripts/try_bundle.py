@@ -74,6 +74,9 @@ def main():
     assert "FlashInfer" in tables and "An empty kernel in such a graph" in tables, tables
     assert sum("| 1048 | 20 |" in line for line in lines) == 4, tables
     print(f"the bundle runs: {len(rows)} measurements")
+    environment["PYTHONPATH"] += os.pathsep + str(BUNDLE)
+    gradients = pathlib.Path(__file__).resolve().parent / "try_gradients.py"
+    subprocess.run([sys.executable, gradients], env={**environment, "DYNORM_LIBRARY": str(BUNDLE / "libdynorm.so")}, check=True)
 
 
 if __name__ == "__main__":
