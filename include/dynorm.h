@@ -433,9 +433,10 @@ typedef struct dynorm_backward_args {
   // Where the gradients of the function's parameters go, sums over all elements: of DyT alpha, of DyISRU beta and scale, of Derf
   // alpha and shift. NULL if they are not wanted; the other functions have none.
   float *d_parameters;
-  // Memory for partial sums, which need not hold anything before; NULL if nothing is wanted but dx.
+  // Memory for partial sums, which need not hold anything before; NULL if none is needed.
   float *workspace;
-  // How many values of f32 it has room for: at least what `dynorm_backward_workspace` says.
+  // How many values of f32 it has room for: at least what `dynorm_backward_workspace` says, on a GPU
+  // `dynorm_cuda_backward_workspace`, which may be some for dx alone, too.
   size_t workspace_len;
   // Heads of a token, the same in x, dy and dx; `rows` is a multiple of it. Row `token * heads + head` begins
   // `token * token_stride + head * row_stride` elements behind the first. 0 for rows that are all one row stride apart; token
@@ -668,12 +669,13 @@ dynorm_status dynorm_cuda_load_gradients(struct dynorm_cuda *device,
 // other. All addresses in `args` are of device memory; `workspace` has room for what `dynorm_cuda_backward_workspace` says,
 // and calls that may run at the same time need one each. `isa` is not looked at.
 //
-// Of one shape and type the results have the same bits on every device, at any alignment and in place or not, but for those by
-// parameters, which may differ in the last bit where rows are not aligned to 16 bytes.
+// The order of sums depends on shape and type alone, not on the device. Of one device the results have the same bits at any
+// alignment and in place or not, but for those by parameters, which may differ by roundings where rows are not aligned to 16
+// bytes.
 //
 // Errors as `dynorm_backward` but for _ISA, and as `dynorm_cuda_forward`; DYNORM_ERROR_CUDA_NOT_LOADED if
-// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then. Any number of
-// threads may call it at once.
+// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then, unless it is
+// DYNORM_ERROR_CUDA_DRIVER of the second or third kernel. Any number of threads may call it at once.
 dynorm_status dynorm_cuda_backward(const struct dynorm_cuda *device,
                                    const struct dynorm_backward_args *args,
                                    void *stream);

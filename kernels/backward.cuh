@@ -1,7 +1,7 @@
 // What the kernels of gradients share: what they are given, places, weights, and sums over rows.
 //
-// Rows are dealt out to groups: row r to the r-th, counted round and round, so that blocks that run side by side
-// work side by side in memory. A block sums up the gradients by weight and bias of its group in registers, and writes them
+// Rows are dealt out to groups, as many at a time as a block works on side by side, round and round, so that blocks
+// that run side by side work side by side in memory. A block sums up the gradients by weight and bias of its group in registers, and writes them
 // once; `add_up` then adds up all groups. How many there are follows from shape and type alone, and so do the bits.
 #pragma once
 
@@ -17,7 +17,7 @@ struct BackwardArgs {
     u64 sums;                           // of all groups, f32: of weights, then of biases, those that are wanted
     u64 columns;                        // of these for a group: the channels, once or twice
     u64 parameter_sums;                 // of all blocks: of two parameters what f32 holds, then what that leaves
-    u64 statistics;                     // what is known of rows, ROW_WORDS f32 each
+    u64 statistics;                     // what is known of rows, as many f32 as the function says
     double factor[2];                   // what sums of gradients by parameters are multiplied with
     float parameter[4];                 // the function's own, see each function
     u32 rows, channels;                 // below 2^31
@@ -36,8 +36,7 @@ struct BackwardArgs {
 };
 
 constexpr u32 MOST_PARAMETERS = 2;
-constexpr u32 ROW_WORDS = 5;
-// Threads of a block that works on several rows side by side, and of every block that has columns.
+// Threads of a block that works on several rows side by side, and the most of a block that has columns.
 constexpr u32 COLUMN_THREADS = 128;
 // Threads of a block that adds up what others have.
 constexpr u32 SUM_THREADS = 512;
@@ -64,11 +63,6 @@ template <class X> DEVICE u64 dy_address(const BackwardArgs& args, u32 row, u32 
 }
 template <class X> DEVICE u64 dx_address(const BackwardArgs& args, u32 row, u32 channel) {
     return args.dx + (row_offset(args, row, args.dx_stride, args.dx_token_stride) + channel) * X::size;
-}
-
-// Where the ROW_WORDS are that are known of a row.
-DEVICE u64 row_statistics(const BackwardArgs& args, u32 row) {
-    return args.statistics + 4 * ROW_WORDS * u64(row);
 }
 
 // The calling thread's place among those that share a row.
@@ -158,15 +152,16 @@ DEVICE void write_sums(const BackwardArgs& args, u32 group, u32 column, const fl
     }
 }
 
-// The sum over all threads of a block, a power of two of them, for each.
+// The sum over all threads of a block, for each.
 DEVICE double sum_of_block(double value) {
     SHARED(double, sums, SUM_THREADS);
-    const u32 thread = thread_index();
+    const u32 thread = thread_index(), threads = block_threads();
     block_barrier();
     sums[thread] = value;
     block_barrier();
-    for (u32 n = block_threads() / 2; n > 0; n /= 2) {
-        if (thread < n) sums[thread] += sums[thread + n];
+    for (u32 n = SUM_THREADS / 2; n > 0; n /= 2) {
+        if (n >= threads) continue;
+        if (thread < n && thread + n < threads) sums[thread] += sums[thread + n];
         block_barrier();
     }
     return sums[0];

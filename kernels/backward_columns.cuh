@@ -14,7 +14,8 @@ DEVICE void write_parameter_sums(const BackwardArgs& args, const double (&by)[MO
         const u64 to = args.parameter_sums + 4 * (u64(block_index()) * 2 * MOST_PARAMETERS + 2 * p);
         const float high = float(sum);
         store_float(to, high);
-        store_float(to + 4, float(sum - high));
+        // Infinity less itself would be none.
+        store_float(to + 4, finite(high) == high ? float(sum - high) : 0.0f);
     }
 }
 
@@ -34,16 +35,20 @@ template <class F, class X, u32 N> DEVICE void columns(const BackwardArgs& args)
     u32 row = group * args.slots + seat.slot;
     Both<X, N> now, next;
     now.load(args, row, column, row < end);
+    F function(args, row < end ? row : 0);
 #pragma unroll 1
     for (; row < end; row += step) {
         // In flight while this one is worked on.
-        next.load(args, row + step, column, row + step < end);
+        const u32 after = row + step;
+        next.load(args, after, column, after < end);
+        const F next_function(args, after < end ? after : row);
         float by_row[MOST_PARAMETERS] = {};
-        differentiate(F(args, row), now, weight, weight_sums, bias_sums, by_row,
+        differentiate(function, now, weight, weight_sums, bias_sums, by_row,
                       dx_address<X>(args, row, column));
 #pragma unroll
         for (u32 p = 0; p < MOST_PARAMETERS; ++p) by[p] += by_row[p];
         now = next;
+        function = next_function;
     }
     add_slots<N>(args, seat, weight_sums);
     add_slots<N>(args, seat, bias_sums);

@@ -3,11 +3,26 @@
 // keep      rows of x and dy in registers, read once; a thread has the same channels of every row of its group, and so
 //           the sums over rows in registers, too
 // measure   finds what is to be known of rows and writes it, for `columns` to read: rows that are too long to be kept, and those
-//           without 16-byte access. It adds up in the same order.
+//           without 16-byte access. It adds up in the same order. RMSNorm's are read twice in all; of LayerNorm's x three
+//           times, and once more where its mean is far from 0.
 #pragma once
 
 #include "backward_columns.cuh"
 #include "rows.cuh"
+
+// What is known of a row, in memory.
+template <u32 COUNT> struct Words {
+    float word[COUNT];
+};
+template <u32 COUNT> DEVICE u64 row_statistics(const BackwardArgs& args, u32 row) {
+    return args.statistics + 4 * COUNT * u64(row);
+}
+template <u32 COUNT> DEVICE Words<COUNT> read_statistics(const BackwardArgs& args, u32 row) {
+    Words<COUNT> words;
+#pragma unroll
+    for (u32 i = 0; i < COUNT; ++i) words.word[i] = load_float(row_statistics<COUNT>(args, row) + 4 * i);
+    return words;
+}
 
 // The calling thread's V vectors of a row.
 template <class X, u32 V> struct KeptPair {
@@ -85,35 +100,43 @@ template <class X, bool WHOLE> struct ReadPair {
     u32 row, lane, end; // channels; 0 where there is no row
 
     template <class Visit> MEMBER void each(const Visit& visit) {
-        go_through([&](u32 i, float x, float, float) { visit(i, x); });
+        go_through([&](u32 c, u32 first) {
+            RawOf<X, PART> x;
+            load_bytes<PART * X::size>(x.word, x_address<X>(args, row, c));
+#pragma unroll
+            for (u32 i = 0; i < PART; ++i) visit(first + i, widen<X>(x.word, i));
+        });
     }
     template <class Visit> MEMBER void each_pair(const Visit& visit) {
-        go_through([&](u32 i, float x, float dy, float weight) { visit(i, x, dy * weight); });
+        go_through([&](u32 c, u32 first) {
+            Both<X, PART> at;
+            at.load(args, row, c, true);
+            const Weights<PART> weight(args, c, true);
+#pragma unroll
+            for (u32 i = 0; i < PART; ++i) {
+                visit(first + i, widen<X>(at.x.word, i), widen<X>(at.dy.word, i) * weight[i]);
+            }
+        });
     }
 
   private:
-    template <class Visit> MEMBER void go_through(const Visit& visit) const {
-        constexpr u32 PART = WHOLE ? N : 1;
+    static constexpr u32 PART = WHOLE ? N : 1;
+
+    // Calls `part` for every channel that PART elements are read from, and its number in the vector.
+    template <class Part> MEMBER void go_through(const Part& part) const {
 #pragma unroll 1
         for (u32 first = lane * N; first < end; first += args.threads * N) {
 #pragma unroll
             for (u32 done = 0; done < N; done += PART) {
-                const u32 c = first + done;
-                if (c >= end) break;
-                Both<X, PART> at;
-                at.load(args, row, c, true);
-                const Weights<PART> weight(args, c, true);
-#pragma unroll
-                for (u32 i = 0; i < PART; ++i) {
-                    visit(done + i, widen<X>(at.x.word, i), widen<X>(at.dy.word, i), weight[i]);
-                }
+                if (first + done >= end) break;
+                part(first + done, done);
             }
         }
     }
 };
 
-// F has of(row, group, args), which all threads of the row are given alike, and store(address), besides what
-// `columns` asks for.
+// F has of(row, group, args), which all threads of the row are given alike, besides what `columns` asks for; and F(words),
+// words(), of which it is made again, are WORDS f32.
 template <class F, class X, u32 V> DEVICE void keep_pairs(const BackwardArgs& args) {
     constexpr u32 N = X::in_16_bytes;
     const Seat seat(args);
@@ -121,7 +144,7 @@ template <class F, class X, u32 V> DEVICE void keep_pairs(const BackwardArgs& ar
     wait_for_previous_grid();
     KeptPair<X, V> row(args, seat.lane);
     Group group(args.threads);
-    float weight_sums[V * N] = {}, bias_sums[V * N] = {}, none[MOST_PARAMETERS];
+    float weight_sums[V * N] = {}, bias_sums[V * N] = {}, none[MOST_PARAMETERS] = {};
     // All threads go round as often, also those that have no row the last time: they help with sums.
     u32 first = block_index() * args.slots;
     row.load(row.at, first + seat.slot);
@@ -168,7 +191,10 @@ template <class F, class X, bool WHOLE> DEVICE void measure_pairs(const Backward
     ReadPair<X, WHOLE> row{args, index, seat.lane, index < args.rows ? args.channels : 0};
     Group group(args.threads);
     const F function = F::of(row, group, args);
-    if (seat.lane == 0 && index < args.rows) function.store(row_statistics(args, index));
+    if (seat.lane > 0 || index >= args.rows) return;
+    const Words<F::WORDS> words = function.words();
+#pragma unroll
+    for (u32 i = 0; i < F::WORDS; ++i) store_float(row_statistics<F::WORDS>(args, index) + 4 * i, words.word[i]);
 }
 
 // The names that src/cuda/backward/kernel.rs looks up.

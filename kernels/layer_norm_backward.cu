@@ -7,7 +7,7 @@
 #include "layer_norm.cuh"
 
 struct LayerNormSlope {
-    static constexpr u32 PARAMETERS = 0;
+    static constexpr u32 PARAMETERS = 0, WORDS = 5;
     LayerNorm norm;
     float mean, product; // of df, and of df n
 
@@ -28,17 +28,10 @@ struct LayerNormSlope {
     MEMBER LayerNormSlope(const LayerNorm& norm, float mean, float product)
         : norm(norm), mean(mean), product(product) {}
     MEMBER LayerNormSlope(const BackwardArgs& args, u32 row)
-        : LayerNormSlope(row_statistics(args, row)) {}
-    MEMBER explicit LayerNormSlope(u64 address)
-        : norm(load_float(address), load_float(address + 4), load_float(address + 8)),
-          mean(load_float(address + 12)), product(load_float(address + 16)) {}
-    MEMBER void store(u64 address) const {
-        store_float(address, norm.shift);
-        store_float(address + 4, norm.rstd);
-        store_float(address + 8, norm.bias);
-        store_float(address + 12, mean);
-        store_float(address + 16, product);
-    }
+        : LayerNormSlope(read_statistics<WORDS>(args, row)) {}
+    MEMBER explicit LayerNormSlope(const Words<5>& of)
+        : norm(of.word[0], of.word[1], of.word[2]), mean(of.word[3]), product(of.word[4]) {}
+    MEMBER Words<5> words() const { return {{norm.shift, norm.rstd, norm.bias, mean, product}}; }
     MEMBER Slope at(float x, float df) const {
         const float value = norm(x);
         return {value, norm.rstd * multiply_add(-value, product, df - mean), {}};

@@ -7,7 +7,7 @@
 #include "rms_norm.cuh"
 
 struct RmsNormSlope {
-    static constexpr u32 PARAMETERS = 0;
+    static constexpr u32 PARAMETERS = 0, WORDS = 2;
     RmsNorm norm;
     float product; // the mean of df n
 
@@ -27,14 +27,9 @@ struct RmsNormSlope {
         return {norm, norm.rstd == 0.0f ? 0.0f : sum[1] * (norm.rstd * per_channel)};
     }
     MEMBER RmsNormSlope(const RmsNorm& norm, float product) : norm(norm), product(product) {}
-    MEMBER RmsNormSlope(const BackwardArgs& args, u32 row)
-        : RmsNormSlope(row_statistics(args, row)) {}
-    MEMBER explicit RmsNormSlope(u64 address)
-        : norm(load_float(address)), product(load_float(address + 4)) {}
-    MEMBER void store(u64 address) const {
-        store_float(address, norm.rstd);
-        store_float(address + 4, product);
-    }
+    MEMBER RmsNormSlope(const BackwardArgs& args, u32 row) : RmsNormSlope(read_statistics<WORDS>(args, row)) {}
+    MEMBER explicit RmsNormSlope(const Words<2>& of) : norm(of.word[0]), product(of.word[1]) {}
+    MEMBER Words<2> words() const { return {{norm.rstd, product}}; }
     MEMBER Slope at(float x, float df) const {
         const float value = norm(x);
         return {value, norm.rstd * multiply_add(-value, product, df), {}};

@@ -62,6 +62,10 @@ pub struct Backward<'a> {
     borrows: PhantomData<(Rows<'a>, RowsMut<'a>)>,
 }
 
+/// Names in errors.
+pub(crate) const DY: &str = "gradient of the output";
+pub(crate) const DX: &str = "gradient of the input";
+
 /// Memory for sums, which need not hold anything before. Only values are written to it.
 pub(crate) type Sums<'a> = &'a mut [MaybeUninit<f32>];
 
@@ -423,10 +427,9 @@ impl<'a> Backward<'a> {
         let offset = self.weight_offset;
         require("weight_offset", offset, offset.is_finite(), "finite")?;
         let input = self.x.layout;
-        for (what, layout, element) in [
-            ("gradient of the output", self.dy.layout, self.dy.element),
-            ("gradient of the input", self.dx.layout, self.dx.element),
-        ] {
+        for (what, layout, element) in
+            [(DY, self.dy.layout, self.dy.element), (DX, self.dx.layout, self.dx.element)]
+        {
             layout.check_shape(what, input)?;
             if element != self.x.element {
                 let (given, wanted) = (element, self.x.element);

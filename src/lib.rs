@@ -39,7 +39,7 @@
 //!
 //! # Gradients
 //! [`Norm::backward`] makes a [`Backward`] call, which writes the gradients of the input, and on request those of
-//! weight, bias and parameters.
+//! weight, bias and parameters; `cuda::Backward` does the same on a GPU.
 //!
 //! # Kernels of your own
 //! [`cpu::lanes`] has the functions on vectors, for kernels of your own that apply them to what

@@ -452,9 +452,11 @@ def _cuda(ordinal, function, element):
 
 @functools.cache
 def _cuda_gradients(ordinal, function, element):
-    """The same, with the kernels of gradients."""
-    device = _cuda(ordinal, function, element)
-    _check(_library().dynorm_cuda_load_gradients(device, *_lists(function, element)))
+    """A device with the kernels of its gradients, of its own: none that others use may have more loaded into it."""
+    device, library = c_void_p(), _library()
+    nothing = (byref(c_uint32()), 0)
+    _check(library.dynorm_cuda_open_primary(ordinal, *nothing, *nothing, byref(device)))
+    _check(library.dynorm_cuda_load_gradients(device, *_lists(function, element)))
     return device
 
 

@@ -245,7 +245,7 @@ impl Device {
     /// since inference needs none.
     ///
     /// # Errors
-    /// [`Error::Driver`].
+    /// [`Error::Driver`]; what was loaded before it stays loaded.
     ///
     /// ```no_run
     /// use dynorm::{ElementType::Bf16, Norm, cuda::Device};

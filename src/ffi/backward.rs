@@ -7,6 +7,7 @@ use super::forward::{channels, rows, rows_mut};
 use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{Operand, Shape, Tensor, address, layout, operand};
+use crate::backward::{DX, DY};
 use crate::cpu::Wanted;
 use crate::place::{self, Access};
 use crate::{Backward, ElementType, Norm};
@@ -65,9 +66,10 @@ pub struct dynorm_backward_args {
     /// Where the gradients of the function's parameters go, sums over all elements: of DyT alpha, of DyISRU beta and scale, of Derf
     /// alpha and shift. NULL if they are not wanted; the other functions have none.
     pub d_parameters: *mut f32,
-    /// Memory for partial sums, which need not hold anything before; NULL if nothing is wanted but dx.
+    /// Memory for partial sums, which need not hold anything before; NULL if none is needed.
     pub workspace: *mut f32,
-    /// How many values of f32 it has room for: at least what `dynorm_backward_workspace` says.
+    /// How many values of f32 it has room for: at least what `dynorm_backward_workspace` says, on a GPU
+    /// `dynorm_cuda_backward_workspace`, which may be some for dx alone, too.
     pub workspace_len: usize,
     /// Heads of a token, the same in x, dy and dx; `rows` is a multiple of it. Row `token * heads + head` begins
     /// `token * token_stride + head * row_stride` elements behind the first. 0 for rows that are all one row stride apart; token
@@ -155,10 +157,6 @@ pub(super) struct Tensors {
     pub(super) dx: Tensor,
     pub(super) weight: Option<Operand>,
 }
-
-/// Names in errors.
-pub(super) const DY: &str = "gradient of the output";
-pub(super) const DX: &str = "gradient of the input";
 
 impl dynorm_backward_args {
     fn tensor(

@@ -10,7 +10,7 @@ use crate::emulator::{self, Emulator, Range, Settings};
 use crate::fused::Host;
 use crate::{PARAMETERS, TYPES, device};
 use dynorm::cuda::{Backward, Device, DeviceRows};
-use dynorm::{ElementType, Error, Norm};
+use dynorm::{ElementType, Error, Norm, reference};
 use std::ptr;
 
 use ElementType::{Bf16, F16, F32};
@@ -240,6 +240,24 @@ fn a_nan_is_passed_on_to_what_depends_on_it() {
             }
             assert!(written.d_parameters.iter().all(|v| v.is_nan()), "{call:?}");
         }
+    }
+}
+
+#[test]
+fn an_infinite_gradient_makes_sums_infinite_and_not_nan() {
+    let mut emulator = emulator::lock();
+    let mut host = host(&mut emulator);
+    for norm in Norm::DEFAULTS.into_iter().filter(|norm| norm.is_elementwise()) {
+        let call = call(norm, F32, 2, 40);
+        let mut numbers = call.numbers(2);
+        let mut dy: Vec<f32> = numbers.dy.values().iter().map(|&v| v as f32).collect();
+        dy[50] = f32::INFINITY;
+        numbers.dy = Tensor::new(F32, &dy);
+        let (x, dy) = (numbers.x.values(), numbers.dy.values());
+        let wanted = reference::backward(norm, &x, &dy, None, 0.0, 40).d_parameters;
+        let given = run(&mut host, &call, 0, &numbers).d_parameters;
+        assert!(wanted.iter().all(|v| v.is_infinite()));
+        assert_eq!(given.into_iter().map(f64::from).collect::<Vec<_>>(), wanted, "{norm:?}");
     }
 }
 

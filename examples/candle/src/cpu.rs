@@ -18,6 +18,8 @@ macro_rules! with_elements {
     };
 }
 
+pub(crate) use with_elements;
+
 pub(crate) fn forward(
     op: &Op,
     (x, layout): Input<CpuStorage>,
@@ -54,7 +56,7 @@ fn run<T: Element + WithDType + bytemuck::Zeroable>(
 }
 
 /// The elements of a contiguous tensor.
-fn dense<'a, T>(op: &Op, data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
+pub(crate) fn dense<'a, T>(op: &Op, data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&data[start..end]),
         None => Err(Error::RequiresContiguous { op: op.name() }.bt()),

@@ -19,13 +19,14 @@
 //! candle's stream. **No GPU has run that path yet.**
 //!
 //! Rows must lie at even distances, as they do in contiguous tensors, at any offset, and in those
-//! narrowed in their first or last dimension. Other layouts are refused, and so are gradients: the functions are
-//! forward only.
+//! narrowed in their first or last dimension. Other layouts are refused. On the CPU the operations have gradients, by
+//! dynorm's own kernels: of `x`, weight and bias, not of the functions' parameters, which are no tensors.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod functions;
+mod gradients;
 mod layer;
 mod op;
 mod row_layout;

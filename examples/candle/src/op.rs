@@ -1,14 +1,13 @@
 //! The operation that candle is given.
 
 use crate::cpu;
-use candle::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape};
+use crate::gradients::gradients;
+use candle::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 #[cfg(feature = "cuda")]
 use {crate::cuda, candle::CudaStorage};
 
 /// A function over `x`, whose further inputs are the weight and the bias, as far as it has them.
 /// candle has a trait for each number of inputs.
-///
-/// Gradients are refused by the traits' own `bwd`, which the operation leaves as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
     pub(crate) norm: dynorm::Norm,
@@ -51,6 +50,10 @@ impl CustomOp1 for Op {
     fn cuda_fwd(&self, x: &CudaStorage, x_layout: &Layout) -> Result<(CudaStorage, Shape)> {
         cuda::forward(self, (x, x_layout), &[])
     }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(gradients(self, x, &[], dy)?.pop())
+    }
 }
 
 impl CustomOp2 for Op {
@@ -77,6 +80,17 @@ impl CustomOp2 for Op {
         a_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         cuda::forward(self, (x, x_layout), &[(a, a_layout)])
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut all = gradients(self, x, &[a], dy)?.into_iter();
+        Ok((all.next(), all.next()))
     }
 }
 
@@ -108,5 +122,17 @@ impl CustomOp3 for Op {
         b_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         cuda::forward(self, (x, x_layout), &[(a, a_layout), (b, b_layout)])
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let mut all = gradients(self, x, &[a, b], dy)?.into_iter();
+        Ok((all.next(), all.next(), all.next()))
     }
 }

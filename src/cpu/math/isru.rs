@@ -18,8 +18,8 @@ pub(super) const SHRINK: f32 = 1.0 / (1u64 << 32) as f32;
 /// `x / sqrt(beta + x^2)` for one `beta`.
 ///
 /// Largest error over every f32 `x`, for any of 1, 2, 1e-6 and 295.76 as `beta`, in ulp: AVX-512
-/// 1.54, AVX2 1.49, without a fused operation 1.99. The estimate of the root that the first two
-/// start from differs between makers of processors, and so may the last bit of the result.
+/// 1.54, AVX2 1.49, without a fused operation 1.99. The estimate of the root that the first two,
+/// and NEON, start from differs between makers of processors, and so may the last bit of the result.
 #[derive(Clone, Copy)]
 pub(crate) struct Isru<S: Simd> {
     /// The parameter times the square of `prescale`.

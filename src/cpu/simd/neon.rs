@@ -38,9 +38,9 @@ pub(super) fn from_f16(v: [u16; 8]) -> f32x8 {
     unsafe {
         let v: uint16x8_t = transmute(v);
         asm!("fcvtl {0:v}.4s, {1:v}.4h", lateout(vreg) low, in(vreg) v,
-            options(pure, nomem, nostack, preserves_flags));
+            options(pure, nomem, nostack));
         asm!("fcvtl2 {0:v}.4s, {1:v}.8h", lateout(vreg) high, in(vreg) v,
-            options(pure, nomem, nostack, preserves_flags));
+            options(pure, nomem, nostack));
         transmute([low, high])
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn to_f16(v: f32x8) -> [u16; 8] {
     unsafe {
         let [low, high]: [float32x4_t; 2] = transmute(v);
         asm!("fcvtn {0:v}.4h, {1:v}.4s", "fcvtn2 {0:v}.8h, {2:v}.4s", out(vreg) both,
-            in(vreg) low, in(vreg) high, options(pure, nomem, nostack, preserves_flags));
+            in(vreg) low, in(vreg) high, options(pure, nomem, nostack));
         transmute(both)
     }
 }

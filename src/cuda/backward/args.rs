@@ -2,8 +2,9 @@
 
 use crate::cpu::MOST_PARAMETERS;
 
-/// f32 that are known of a row of RMSNorm and LayerNorm.
-pub(super) const ROW_WORDS: usize = 5;
+/// f32 that are known of a row, if it is not kept.
+pub(super) const RMS_NORM_WORDS: usize = 2;
+pub(super) const LAYER_NORM_WORDS: usize = 5;
 /// f32 that a block's sums of gradients by parameters take.
 pub(super) const PARAMETER_WORDS: usize = 2 * MOST_PARAMETERS;
 

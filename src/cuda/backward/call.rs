@@ -1,6 +1,7 @@
 //! A call for gradients on a device: what it works on, whether that can be, and its launches.
 
 use super::plan::{plan, workspace_len};
+use crate::backward::{DX, DY};
 use crate::cuda::Device;
 use crate::cuda::call::{heads, of_shape};
 use crate::cuda::driver::Current;
@@ -26,10 +27,6 @@ pub(super) struct Call {
     /// Its address, and how many f32 it has room for.
     pub(super) workspace: (u64, usize),
 }
-
-/// Names in errors; those of the CPU.
-const DY: &str = "gradient of the output";
-const DX: &str = "gradient of the input";
 
 impl Call {
     /// Columns whose sums over rows are wanted.
@@ -177,8 +174,8 @@ mod tests {
     fn only_sums_and_rows_that_are_read_first_need_a_workspace() {
         assert_eq!(workspace_len(&call()), 0);
         assert_eq!(check(Call { workspace: (0, 0), ..call() }), Ok(()));
-        for norm in [Norm::DEFAULTS[0], Norm::DEFAULTS[1]] {
-            assert_eq!(workspace_len(&Call { norm, ..call() }), 4 * 5);
+        for (norm, words) in [(Norm::DEFAULTS[0], 2), (Norm::DEFAULTS[1], 5)] {
+            assert_eq!(workspace_len(&Call { norm, ..call() }), 4 * words);
         }
         // Four rows side by side, in one group.
         assert_eq!(workspace_len(&Call { d_bias: Some(20_480), ..call() }), 8);

@@ -19,15 +19,16 @@ use core::ffi::c_void;
 ///
 /// `x`, `dy` and `dx` are of one type; arithmetic is in f32 and `dx` rounded once. The other gradients are f32: sums of groups
 /// of rows in f32, as many groups as fill a device, and of the groups in f64. To write `dx` over `dy` give the same tensor
-/// twice. Slopes of DyT and Derf below about 2^-126 are 0; where `x` is of 16 bits, `f` is known to 2^-16 of itself in the
-/// gradient of the weight.
+/// twice. Slopes of DyT and Derf below about 2^-126 are 0; where `x` is of 16 bits, Derf's gradient of the weight is of values that are
+/// known to 2^-16 of themselves.
 ///
-/// Nothing depends on the device: for one shape and type the results are the same to the bit, at any alignment and in place or
-/// not. (The gradients by parameters, sums in f64, may differ in the last bit where rows are not aligned to 16 bytes.) Without
-/// the [kernels of gradients](Device::load_gradients) a launch is refused.
+/// The order of sums depends on shape and type alone, not on the device. Of one device the results are the same to the bit at any
+/// alignment and in place or not, but for the gradients by parameters, which may differ by roundings where accesses are not of 16
+/// bytes. Without the [kernels of gradients](Device::load_gradients) a launch is refused.
 ///
-/// A row of RMSNorm and LayerNorm is read once up to 12,288 channels of 16 bits, 6,144 of f32, if all rows begin at multiples of
-/// 16 bytes; else twice.
+/// `x` and `dy` are read once for DyT, DyISRU and Derf, and for rows of RMSNorm and LayerNorm of up to 12,288 channels of 16 bits, 6,144
+/// of f32, if accesses are of 16 bytes: the number of channels is a multiple of theirs, and all rows, and the weight, begin at such
+/// multiples. Else RMSNorm reads them twice, and LayerNorm `x` once more, or twice where its mean is far from 0.
 ///
 /// ```no_run
 /// use dynorm::{ElementType::Bf16, Norm, cuda::{Backward, Device, DeviceRows}};
@@ -147,14 +148,14 @@ impl Backward {
         self
     }
 
-    /// How many f32 the [workspace](Self::workspace) needs for the gradients that were asked for so far: of RMSNorm and LayerNorm
-    /// five for each row, and for each group of rows as many as the sums that are wanted. 0 for `dx` alone of the other functions.
+    /// How many f32 the [workspace](Self::workspace) needs for the gradients that were asked for so far: two for each row of RMSNorm,
+    /// five of LayerNorm, and for each group of rows as many as the sums that are wanted. 0 for `dx` alone of the other functions.
     ///
     /// ```
     /// use dynorm::{ElementType::Bf16, Norm, cuda::{Backward, DeviceRows}};
     /// let rows = DeviceRows::new(0x7f00_0000_0000, Bf16, 8, 4096)?;
     /// let call = Backward::new(Norm::RmsNorm { eps: 1e-6 }, rows, rows, rows);
-    /// assert_eq!(call.workspace_len(), 8 * 5);
+    /// assert_eq!(call.workspace_len(), 8 * 2);
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn workspace_len(&self) -> usize {
@@ -179,7 +180,8 @@ impl Backward {
     ///
     /// # Errors
     /// As that, and as [`crate::Backward::run`] for types and the workspace; [`Error::GradientNotLoaded`] if the device has no kernels of
-    /// gradients for this function and type; [`Error::TooLarge`] for 2^31 or more rows, channels or blocks.
+    /// gradients for this function and type; [`Error::TooLarge`] for 2^31 or more rows, channels or blocks. Nothing is launched
+    /// then, unless it is the driver that refuses the second or third kernel.
     ///
     /// # Safety
     /// As that.

@@ -2,7 +2,7 @@
 //!
 //! What decides the order of sums ([`Division`]) comes from shape and type alone.
 
-use super::args::{BackwardArgs, PARAMETER_WORDS, ROW_WORDS};
+use super::args::{BackwardArgs, LAYER_NORM_WORDS, PARAMETER_WORDS, RMS_NORM_WORDS};
 use super::call::Call;
 use super::kernel::Kernel;
 use crate::cuda::args::{ABSENT, type_number};
@@ -18,8 +18,10 @@ use core::f64::consts::FRAC_2_SQRT_PI;
 /// Vectors of a row up to which it is kept with one, two and four of them a thread: as far as there are registers for
 /// it, its sums and its weights. Also in `kernels/backward_rows.cuh`.
 const MOST_VECTORS: [usize; 3] = [384, 1024, 1536];
-/// Threads that an H100 or H200 has room for at once, by these registers, of 128 of its multiprocessors.
-const RESIDENT: [usize; 3] = [768 * 128, 512 * 128, 384 * 128];
+/// Threads of these kernels that a multiprocessor has room for, by their registers.
+const RESIDENT: [usize; 3] = [768, 512, 384];
+/// Multiprocessors that are filled; an H100 and an H200 have four more.
+const PROCESSORS: usize = 128;
 /// Threads that measure a row that is not kept.
 const MEASURING: usize = 512;
 /// Rows of a group, or of each of its rows side by side, at least: so often their sums are used before they are written.
@@ -49,9 +51,10 @@ impl Division {
         };
         let form = MOST_VECTORS.iter().position(|&most| vectors <= most);
         let Some(form) = form.filter(|_| !norm.is_elementwise()) else {
-            let threads = vectors.next_power_of_two().min(SMALL_BLOCK);
-            let slots = SMALL_BLOCK / threads;
-            let groups = RESIDENT[0] / SMALL_BLOCK / vectors.div_ceil(threads);
+            let (threads, blocks) = columns(vectors, 1);
+            let slots = if threads <= WARP { SMALL_BLOCK / threads } else { 1 };
+            // Blocks side by side over a row are all of a group.
+            let groups = PROCESSORS * RESIDENT[0] / (threads * slots * blocks);
             return Self { kept: None, threads: MEASURING, slots, groups: at_most(slots, groups) };
         };
         let threads = match vectors.div_ceil(1 << form) {
@@ -59,23 +62,30 @@ impl Division {
             many => many.next_multiple_of(WARP),
         };
         let slots = if threads <= WARP { SMALL_BLOCK / threads } else { 1 };
+        // As many on each multiprocessor: one more would wait for all others to be done, since each has as much to do.
+        let groups = PROCESSORS * (RESIDENT[form] / (threads * slots));
         Self {
             kept: Some([Kernel::Keep1, Kernel::Keep2, Kernel::Keep4][form]),
             threads,
             slots,
-            groups: at_most(slots, RESIDENT[form] / (threads * slots)),
+            groups: at_most(slots, groups),
         }
-    }
-
-    /// Threads of a block that share a row where each has its column.
-    fn column_threads(self) -> usize {
-        SMALL_BLOCK / self.slots
     }
 
     /// The most blocks that have sums of gradients by parameters.
     fn parameter_blocks(self, channels: usize) -> usize {
-        self.groups.saturating_mul(channels.div_ceil(self.column_threads()))
+        self.groups.saturating_mul(columns(channels, self.slots).1)
     }
+}
+
+/// Threads that share a row of so many accesses where each has its column, and blocks side by side.
+fn columns(accesses: usize, slots: usize) -> (usize, usize) {
+    if slots > 1 || accesses < WARP {
+        let threads = if slots > 1 { SMALL_BLOCK / slots } else { accesses.next_power_of_two() };
+        return (threads, accesses.div_ceil(threads));
+    }
+    let blocks = accesses.div_ceil(SMALL_BLOCK);
+    (accesses.div_ceil(blocks).next_multiple_of(WARP), blocks)
 }
 
 /// Where in the workspace things begin, in f32.
@@ -92,7 +102,11 @@ impl Workspace {
         let blocks =
             if call.d_parameters.is_some() { division.parameter_blocks(channels) } else { 0 };
         let statistics = parameter_sums.saturating_add(PARAMETER_WORDS.saturating_mul(blocks));
-        let words = if call.norm.is_elementwise() { 0 } else { ROW_WORDS };
+        let words = match call.norm {
+            Norm::RmsNorm { .. } => RMS_NORM_WORDS,
+            Norm::LayerNorm { .. } => LAYER_NORM_WORDS,
+            _ => 0,
+        };
         Self {
             parameter_sums,
             statistics,
@@ -137,16 +151,16 @@ fn launches(call: &Call) -> Option<[Option<Launch>; 3]> {
     let wide = whole_vectors(channels, places, [call.weight, None], lanes);
     let args = arguments(call, division)?;
 
-    let column_lanes = if wide { lanes } else { 1 };
-    let column_blocks = channels.div_ceil(column_lanes * division.column_threads());
+    let accesses = channels.div_ceil(if wide { lanes } else { 1 });
+    let (threads, column_blocks) = columns(accesses, division.slots);
     let blocks = column_blocks.checked_mul(division.groups)?;
     let (column_magic, column_shift) = magic(u32::try_from(column_blocks).ok()?);
     let columns = Launch {
         kernel: if wide { Kernel::Columns } else { Kernel::ColumnsAny },
-        grid: of_blocks(blocks, SMALL_BLOCK)?,
+        grid: of_blocks(blocks, threads * division.slots)?,
         args: BackwardArgs {
-            threads: division.column_threads() as u32,
-            slot_shift: division.column_threads().ilog2(),
+            threads: threads as u32,
+            slot_shift: slot_shift(threads, division.slots),
             column_blocks: column_blocks as u32,
             column_magic,
             column_shift,
@@ -154,10 +168,8 @@ fn launches(call: &Call) -> Option<[Option<Launch>; 3]> {
         },
     };
     let of_rows = |kernel, blocks| {
-        let threads = division.threads;
-        let slots = division.slots;
-        // Where a row takes the whole block, all of its threads are in slot 0.
-        let slot_shift = if slots > 1 { threads.ilog2() } else { 31 };
+        let (threads, slots) = (division.threads, division.slots);
+        let slot_shift = slot_shift(threads, slots);
         let args = BackwardArgs { threads: threads as u32, slot_shift, ..args };
         Some(Launch { kernel, grid: of_blocks(blocks, threads * slots)?, args })
     };
@@ -190,6 +202,11 @@ fn add_up(call: &Call, args: BackwardArgs, parameter_blocks: usize) -> Option<Op
         grid: of_blocks(blocks, SUM_THREADS as usize)?,
         args,
     }))
+}
+
+/// Of a thread's index, to its slot's. Where a row takes the whole block, all of its threads are in slot 0.
+fn slot_shift(threads: usize, slots: usize) -> u32 {
+    if slots > 1 { threads.ilog2() } else { 31 }
 }
 
 fn of_blocks(blocks: usize, threads: usize) -> Option<Grid> {
@@ -278,6 +295,7 @@ mod tests {
     use ElementType::{Bf16, F32};
 
     const RMS: Norm = Norm::DEFAULTS[0];
+    const DYT: Norm = Norm::DEFAULTS[2];
 
     #[test]
     fn a_kept_row_is_covered_by_its_threads() {
@@ -310,27 +328,37 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_filled_and_no_more() {
-        for norm in Norm::DEFAULTS {
-            for x in ElementType::ALL {
-                for channels in [64, 128, 768, 1024, 4096, 8192, 65_536] {
-                    let many = Division::new(norm, x, 1 << 20, channels);
-                    let columns = channels.div_ceil(lanes_of(x) * many.column_threads());
-                    let threads = match many.kept {
-                        Some(_) => many.threads * many.slots,
-                        None => columns * SMALL_BLOCK,
-                    };
-                    let resident = many.groups * threads;
-                    assert!(
-                        (24_000..=100_000).contains(&resident),
-                        "{norm:?} {x:?} {channels}: {resident}"
-                    );
-                    for rows in [1, 2, 5, 100] {
-                        let few = Division::new(norm, x, rows, channels).groups;
-                        assert!(few >= 1 && few <= rows.div_ceil(LEAST_ROWS));
+    fn a_device_is_filled_and_no_block_waits() {
+        for x in ElementType::ALL {
+            for channels in (8..12_288_usize).step_by(8).chain([16_384, 65_536]) {
+                let vectors = channels.div_ceil(lanes_of(x));
+                let most = PROCESSORS * RESIDENT[0];
+                for norm in [RMS, DYT] {
+                    let division = Division::new(norm, x, 1 << 20, channels);
+                    let groups = division.groups;
+                    if division.kept.is_some() {
+                        assert!(groups > 0 && groups.is_multiple_of(PROCESSORS), "{channels}");
+                        continue;
                     }
-                    assert_eq!(Division::new(norm, x, 0, channels).groups, 0);
+                    let (threads, blocks) = columns(vectors, division.slots);
+                    let resident = groups * blocks * threads * division.slots;
+                    assert!(resident <= most && resident >= most * 3 / 4, "{channels} {resident}");
+                    assert!((threads * division.slots).is_multiple_of(WARP), "{channels}");
+                    assert!(threads * blocks >= vectors, "{channels}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_are_few_groups() {
+        for norm in Norm::DEFAULTS {
+            for channels in [64, 128, 768, 4096, 65_536] {
+                for rows in [1, 2, 5, 100] {
+                    let few = Division::new(norm, Bf16, rows, channels).groups;
+                    assert!(few >= 1 && few <= rows.div_ceil(LEAST_ROWS));
+                }
+                assert_eq!(Division::new(norm, Bf16, 0, channels).groups, 0);
             }
         }
     }

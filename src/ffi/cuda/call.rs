@@ -2,11 +2,12 @@
 //! they become tensors, addresses when the call is launched.
 
 use super::super::args::{Flags, dynorm_forward_args};
-use super::super::backward::{self, DX, DY, dynorm_backward_args};
+use super::super::backward::{self, dynorm_backward_args};
 use super::super::enums::dynorm_flag;
 use super::super::refusal::Refusal;
 use super::super::statistics::dynorm_row_statistics;
 use super::super::tensors::{Output, Residual, Scales, Tensor, Tensors, address};
+use crate::backward::{DX, DY};
 use crate::cuda::{Backward, DeviceQuantizedRows, DeviceRows, DeviceScale, Forward, Statistics};
 use crate::{Error, QuantizedType};
 

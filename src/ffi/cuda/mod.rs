@@ -168,12 +168,13 @@ pub unsafe extern "C" fn dynorm_cuda_load_gradients(
 /// other. All addresses in `args` are of device memory; `workspace` has room for what `dynorm_cuda_backward_workspace` says,
 /// and calls that may run at the same time need one each. `isa` is not looked at.
 ///
-/// Of one shape and type the results have the same bits on every device, at any alignment and in place or not, but for those by
-/// parameters, which may differ in the last bit where rows are not aligned to 16 bytes.
+/// The order of sums depends on shape and type alone, not on the device. Of one device the results have the same bits at any
+/// alignment and in place or not, but for those by parameters, which may differ by roundings where rows are not aligned to 16
+/// bytes.
 ///
 /// Errors as `dynorm_backward` but for _ISA, and as `dynorm_cuda_forward`; DYNORM_ERROR_CUDA_NOT_LOADED if
-/// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then. Any number of
-/// threads may call it at once.
+/// `dynorm_cuda_load_gradients` has not loaded the function for the type. Nothing is launched then, unless it is
+/// DYNORM_ERROR_CUDA_DRIVER of the second or third kernel. Any number of threads may call it at once.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_cuda_backward(
     device: *const dynorm_cuda,
