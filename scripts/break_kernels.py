@@ -147,7 +147,7 @@ BREAKS = [
     ("gradients: the next row is not taken", "backward_columns.cuh", "        now = next;\n", ""),
     ("gradients: a row too many", "backward_columns.cuh", "after < end);", "true);"),
     ("gradients: parameters of the last row alone", "backward_columns.cuh", "by[p] += by_row[p];", "by[p] = by_row[p];"),
-    ("gradients: parameters in f32 alone", "backward_columns.cuh", "? float(sum - high) : 0.0f", "? 0.0f : 0.0f"),
+    ("gradients: parameters in f32 alone", "backward_columns.cuh", "? float(sum - high) : 0.0f", "? high : 0.0f"),
     ("gradients: infinity less itself", "backward_columns.cuh", "finite(high) == high ? float(sum - high) : 0.0f", "float(sum - high)"),
     ("gradients: what is known of the first row", "backward_columns.cuh", "        function = next_function;\n", ""),
     ("gradients: a slice of the groups alone", "backward_columns.cuh", "for (u32 i = 1; i < SLICES; ++i) sum += sums[i * WIDTH + lane];", ""),
