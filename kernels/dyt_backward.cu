@@ -2,7 +2,7 @@
 #include "backward_columns.cuh"
 #include "dynorm/functions.cuh"
 
-struct DyTSlope {
+template <bool SHORT> struct DyTSlope {
     static constexpr u32 PARAMETERS = 1;
     float alpha, by_x;
 
@@ -10,10 +10,11 @@ struct DyTSlope {
     // 1 - tanh^2 by what keeps its digits where tanh is near 1. Below 2^-126 the root is 0.
     MEMBER Slope at(float x, float df) const {
         float root;
-        const float value = dynorm::tanh_and_root(x * alpha, root);
+        const float z = x * alpha;
+        const float value = SHORT ? dynorm::tanh_short_and_root(z, root) : dynorm::tanh_and_root(z, root);
         const float by_z = df * (root * (1.0f - root));
         return {value, by_z * by_x, {by_z * finite(x)}};
     }
 };
 
-COLUMN_KERNELS(dyt, DyTSlope, DyTSlope)
+COLUMN_KERNELS(dyt, DyTSlope<false>, DyTSlope<true>)

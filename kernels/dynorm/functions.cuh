@@ -76,6 +76,14 @@ DYNORM_DEVICE float tanh_short(float z) {
     return absolute(z) < 0.0625f ? small : large;
 }
 
+// The same, and the root of tanh_and_root.
+DYNORM_DEVICE float tanh_short_and_root(float z, float& root) {
+    root = reciprocal_fast(exp2_fast(absolute(z) * 2.8853900818f) + 1.0f);
+    const float small = z * multiply_add(z * z, -0.33333333f, 1.0f);
+    const float large = with_sign_of(multiply_add(root, -2.0f, 1.0f), z);
+    return absolute(z) < 0.0625f ? small : large;
+}
+
 // erf z, for results of 16 bits: relative error 2^-16.5.
 DYNORM_DEVICE float erf_short(float z) {
     const float square = z * z;

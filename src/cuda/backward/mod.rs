@@ -19,8 +19,8 @@ use core::ffi::c_void;
 ///
 /// `x`, `dy` and `dx` are of one type; arithmetic is in f32 and `dx` rounded once. The other gradients are f32: sums of groups
 /// of rows in f32, as many groups as fill a device, and of the groups in f64. To write `dx` over `dy` give the same tensor
-/// twice. Slopes of DyT and Derf below about 2^-126 are 0; where `x` is of 16 bits, Derf's gradient of the weight is of values that are
-/// known to 2^-16 of themselves.
+/// twice. Slopes of DyT and Derf below about 2^-126 are 0; where `x` is of 16 bits, their gradients of the weight are of values that
+/// are known to 2^-16 of themselves.
 ///
 /// The order of sums depends on shape and type alone, not on the device. Of one device the results are the same to the bit at any
 /// alignment and in place or not, but for the gradients by parameters, which may differ by roundings where accesses are not of 16
