@@ -106,7 +106,7 @@ fn a_wrong_result_is_a_failure() {
             }
         }
     }
-    let kernel = folder.path().join("rms_norm.cu");
+    let kernel = folder.path().join("rms_norm.cuh");
     let text = fs::read_to_string(&kernel).unwrap();
     let broken = text.replace("return x * rstd;", "return x * rstd * 1.000001f;");
     assert_ne!(broken, text);
