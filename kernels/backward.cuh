@@ -10,9 +10,8 @@
 // `BackwardArgs` in src/cuda/backward/args.rs is the same struct; a test compares its size with the one that the compiled
 // kernels declare.
 struct BackwardArgs {
-    u64 x, dy, dx, weight;              // device addresses; the first three of one type
-    u64 x_stride, dy_stride, dx_stride; // elements from one row to the next
-    u64 x_token_stride, dy_token_stride, dx_token_stride; // from one token to the next, if rows are heads
+    Tensor x, dy, dx;                   // of one type, which the kernel's name says
+    u64 weight;                         // device address
     u64 d_weight, d_bias, d_parameters; // addresses of f32; 0 if it is not wanted
     u64 sums;                           // of all groups, f32: of weights, then of biases, those that are wanted
     u64 columns;                        // of these for a group: the channels, once or twice
@@ -49,20 +48,26 @@ struct Slope {
 // The largest number for infinity: what is multiplied with 0 there is to become 0.
 DEVICE float finite(float x) { return max_nan(min_nan(x, 0x1.fffffep127f), -0x1.fffffep127f); }
 
+DEVICE float load_float(u64 address) {
+    u32 word;
+    load_4(&word, address);
+    return as_float(word);
+}
+DEVICE void store_float(u64 address, float value) {
+    const u32 word = as_bits(value);
+    store_4(address, &word);
+}
+
 // Elements from a tensor's first to those of a row.
 DEVICE u64 row_offset(const BackwardArgs& args, u32 row, u64 stride, u64 token_stride) {
     if (args.heads == 0) return row * stride;
     const u32 token = u32(u64(row) * args.head_magic >> args.head_shift);
     return token * token_stride + (row - token * args.heads) * stride;
 }
-template <class X> DEVICE u64 x_address(const BackwardArgs& args, u32 row, u32 channel) {
-    return args.x + (row_offset(args, row, args.x_stride, args.x_token_stride) + channel) * X::size;
-}
-template <class X> DEVICE u64 dy_address(const BackwardArgs& args, u32 row, u32 channel) {
-    return args.dy + (row_offset(args, row, args.dy_stride, args.dy_token_stride) + channel) * X::size;
-}
-template <class X> DEVICE u64 dx_address(const BackwardArgs& args, u32 row, u32 channel) {
-    return args.dx + (row_offset(args, row, args.dx_stride, args.dx_token_stride) + channel) * X::size;
+template <class X>
+DEVICE u64 address_in(const BackwardArgs& args, const Tensor& tensor, u32 row, u32 channel) {
+    const u64 first = row_offset(args, row, tensor.stride, tensor.token_stride);
+    return tensor.address + (first + channel) * X::size;
 }
 
 // The calling thread's place among those that share a row.
@@ -77,8 +82,8 @@ template <class X, u32 N> struct Both {
     RawOf<X, N> x, dy;
 
     MEMBER void load(const BackwardArgs& args, u32 row, u32 channel, bool when) {
-        load_bytes_if<N * X::size>(when, x.word, x_address<X>(args, row, channel));
-        load_bytes_if<N * X::size>(when, dy.word, dy_address<X>(args, row, channel));
+        load_bytes_if<N * X::size>(when, x.word, address_in<X>(args, args.x, row, channel));
+        load_bytes_if<N * X::size>(when, dy.word, address_in<X>(args, args.dy, row, channel));
     }
 };
 
@@ -138,17 +143,11 @@ DEVICE void write_sums(const BackwardArgs& args, u32 group, u32 column, const fl
                        const float* bias) {
     u64 to = args.sums + 4 * (group * args.columns + column);
     if (args.d_weight != 0) {
-        for (u32 i = 0; i < N; ++i) {
-            const u32 word = as_bits(weight[i]);
-            store_4(to + 4 * i, &word);
-        }
+        for (u32 i = 0; i < N; ++i) store_float(to + 4 * i, weight[i]);
         to += 4 * u64(args.channels);
     }
     if (args.d_bias != 0) {
-        for (u32 i = 0; i < N; ++i) {
-            const u32 word = as_bits(bias[i]);
-            store_4(to + 4 * i, &word);
-        }
+        for (u32 i = 0; i < N; ++i) store_float(to + 4 * i, bias[i]);
     }
 }
 
@@ -165,16 +164,6 @@ DEVICE double sum_of_block(double value) {
         block_barrier();
     }
     return sums[0];
-}
-
-DEVICE float load_float(u64 address) {
-    u32 word;
-    load_4(&word, address);
-    return as_float(word);
-}
-DEVICE void store_float(u64 address, float value) {
-    const u32 word = as_bits(value);
-    store_4(address, &word);
 }
 
 #define BACKWARD_KERNEL(name, max_threads, min_blocks)                                             \

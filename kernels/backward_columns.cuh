@@ -44,7 +44,7 @@ template <class F, class X, u32 N> DEVICE void columns(const BackwardArgs& args)
         const F next_function(args, after < end ? after : row);
         float by_row[MOST_PARAMETERS] = {};
         differentiate(function, now, weight, weight_sums, bias_sums, by_row,
-                      dx_address<X>(args, row, column));
+                      address_in<X>(args, args.dx, row, column));
 #pragma unroll
         for (u32 p = 0; p < MOST_PARAMETERS; ++p) by[p] += by_row[p];
         now = next;

@@ -61,8 +61,8 @@ template <class X, u32 V> struct KeptPair {
 #pragma unroll
         for (u32 k = 0; k < V; ++k) {
             if (channel(k) >= args.channels) break;
-            prefetch(x_address<X>(args, row, channel(k)));
-            prefetch(dy_address<X>(args, row, channel(k)));
+            prefetch(address_in<X>(args, args.x, row, channel(k)));
+            prefetch(address_in<X>(args, args.dy, row, channel(k)));
         }
     }
 
@@ -102,7 +102,7 @@ template <class X, bool WHOLE> struct ReadPair {
     template <class Visit> MEMBER void each(const Visit& visit) {
         go_through([&](u32 c, u32 first) {
             RawOf<X, PART> x;
-            load_bytes<PART * X::size>(x.word, x_address<X>(args, row, c));
+            load_bytes<PART * X::size>(x.word, address_in<X>(args, args.x, row, c));
 #pragma unroll
             for (u32 i = 0; i < PART; ++i) visit(first + i, widen<X>(x.word, i));
         });
@@ -161,7 +161,7 @@ template <class F, class X, u32 V> DEVICE void keep_pairs(const BackwardArgs& ar
             const u32 c = row.channel(k);
             if (c >= row.end) break;
             differentiate(function, row.at[k], row.weight(k), weight_sums + k * N, bias_sums + k * N, none,
-                          dx_address<X>(args, index, c));
+                          address_in<X>(args, args.dx, index, c));
         }
         if constexpr (row.HAS_ROOM) {
 #pragma unroll

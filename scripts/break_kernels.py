@@ -134,7 +134,7 @@ BREAKS = [
     # Every name says "gradients", for --only.
     ("gradients: a row's neighbour", "backward.cuh", "if (args.heads == 0) return row * stride;", "if (args.heads == 0) return (row ^ 1) * stride;"),
     ("gradients: heads without their stride", "backward.cuh", "(row - token * args.heads) * stride", "(row - token * args.heads)"),
-    ("gradients: dx at the stride of dy", "backward.cuh", "(row_offset(args, row, args.dx_stride, args.dx_token_stride) + channel)", "(row_offset(args, row, args.dy_stride, args.dx_token_stride) + channel)"),
+    ("gradients: every tensor at the stride of dy", "backward.cuh", "row_offset(args, row, tensor.stride,", "row_offset(args, row, args.dy.stride,"),
     ("gradients: weights without their offset", "backward.cuh", "word[i] = as_bits(as_float(word[i]) + args.weight_offset);", ";"),
     ("gradients: the weight left out", "backward.cuh", "function.at(widen<X>(at.x.word, i), dy * weight[i]);", "function.at(widen<X>(at.x.word, i), dy);"),
     ("gradients: the weight in its own gradient", "backward.cuh", "multiply_add(dy, slope.value, weight_sums[i])", "multiply_add(dy * weight[i], slope.value, weight_sums[i])"),

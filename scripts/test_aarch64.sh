@@ -6,7 +6,7 @@
 #
 # With rustup, `rustup target add aarch64-unknown-linux-gnu` gives the standard library for it; where there is none, it is
 # made here, with curl and xz, from Debian's package of the sources of the compiler's own version. Programs are started by a
-# binfmt_misc in a user namespace, which Linux has from 6.7 on. About 20 minutes on two cores.
+# binfmt_misc in a user namespace, which Linux has from 6.7 on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu

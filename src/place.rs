@@ -134,6 +134,22 @@ impl Access {
         Ok(Self::read(what, Place::new(what, address, size_of::<f32>(), layout)?))
     }
 
+    /// `len` f32 that are written, if there is an address and any of them.
+    ///
+    /// # Errors
+    /// As [`Place::new`].
+    pub(crate) fn sums(
+        what: &'static str,
+        address: Option<u64>,
+        len: usize,
+    ) -> Result<Option<Self>, Error> {
+        let access = |address| {
+            let access = Self::of_channels(what, address, size_of::<f32>(), len)?;
+            Ok(Self { is_written: true, ..access })
+        };
+        address.filter(|_| len > 0).map(access).transpose()
+    }
+
     /// A residual, and its sum if that goes elsewhere, which may be written over it.
     #[inline]
     pub(crate) fn residual(residual: Self, sum: Option<Self>) -> (Self, Option<Self>) {

@@ -1,5 +1,7 @@
 //! What every kernel is given: the twin of `Args` in `kernels/args.cuh`.
 
+use super::geometry::token_stride;
+use super::rows::DeviceRows;
 use crate::{ElementType, QuantizedType};
 
 /// The number that stands for an operand that there is none of.
@@ -52,6 +54,34 @@ pub(crate) struct Tensor {
 impl Tensor {
     pub(crate) const NONE: Self =
         Self { address: 0, stride: 0, token_stride: 0, element: ABSENT, reserved: 0 };
+
+    /// Rows of which `heads` are a token's.
+    pub(crate) fn new(of: DeviceRows, heads: usize) -> Self {
+        Self {
+            address: of.address,
+            stride: of.layout.stride as u64,
+            token_stride: token_stride(of.layout, heads),
+            element: type_number(of.element),
+            reserved: 0,
+        }
+    }
+}
+
+/// A power of two that brings `beta`, times its square, between 2^-70 and 2^68.
+pub(crate) fn prescale(beta: f32) -> f32 {
+    const FAR: f32 = (1_u64 << 60) as f32;
+    if beta < 1.0 / FAR {
+        (1_u64 << 40) as f32
+    } else if beta > FAR {
+        1.0 / (1_u64 << 30) as f32
+    } else {
+        1.0
+    }
+}
+
+/// Adding -0 changes no number; adding 0 changes -0.
+pub(crate) fn or_minus_zero(summand: f32) -> f32 {
+    if summand == 0.0 { -0.0 } else { summand }
 }
 
 /// The single argument of a kernel; see `kernels/args.cuh` for what each is.

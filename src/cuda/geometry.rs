@@ -70,23 +70,6 @@ pub(crate) fn vector_bytes(element_size: usize, lanes: usize) -> usize {
     (element_size * lanes).min(VECTOR)
 }
 
-/// A power of two that brings `beta`, times its square, between 2^-70 and 2^68.
-pub(crate) fn prescale(beta: f32) -> f32 {
-    const FAR: f32 = (1_u64 << 60) as f32;
-    if beta < 1.0 / FAR {
-        (1_u64 << 40) as f32
-    } else if beta > FAR {
-        1.0 / (1_u64 << 30) as f32
-    } else {
-        1.0
-    }
-}
-
-/// Adding -0 changes no number; adding 0 changes -0.
-pub(crate) fn or_minus_zero(summand: f32) -> f32 {
-    if summand == 0.0 { -0.0 } else { summand }
-}
-
 /// Elements from one token of `heads` rows to the next; in a tensor without heads they follow one
 /// another like all rows.
 pub(crate) fn token_stride(layout: Layout, heads: usize) -> u64 {

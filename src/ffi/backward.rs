@@ -190,11 +190,8 @@ impl dynorm_backward_args {
     fn tensors(&self, norm: Norm) -> Result<Tensors, Refusal> {
         let tensors = self.unchecked_tensors(norm)?;
         let Tensors { x, dy, dx, weight } = &tensors;
-        let written = |access| Access { is_written: true, ..access };
         let sums = |what, data: *mut f32, len| {
-            let present = !data.is_null() && len > 0;
-            let access = || Access::of_channels(what, address(data), size_of::<f32>(), len);
-            present.then(access).transpose().map(|access| access.map(written))
+            Access::sums(what, (!data.is_null()).then(|| address(data)), len)
         };
         let sums = [
             sums("gradient of the weight", self.d_weight, self.channels)?,
@@ -208,7 +205,7 @@ impl dynorm_backward_args {
         let all = [
             Some(x.access("input")?),
             Some(dy.access(DY)?),
-            Some(Access { in_place_of: Some(DY), ..written(dx.access(DX)?) }),
+            Some(Access { is_written: true, in_place_of: Some(DY), ..dx.access(DX)? }),
             weight.as_ref().map(|weight| weight.access("weight", self.channels)).transpose()?,
             d_weight,
             d_bias,

@@ -1,6 +1,7 @@
 //! What every kernel of gradients is given: the twin of `BackwardArgs` in `kernels/backward.cuh`.
 
 use crate::cpu::MOST_PARAMETERS;
+use crate::cuda::args::Tensor;
 
 /// f32 that are known of a row, if it is not kept.
 pub(super) const RMS_NORM_WORDS: usize = 2;
@@ -14,16 +15,10 @@ const _: () = assert!(MOST_PARAMETERS == 2);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BackwardArgs {
-    pub(super) x: u64,
-    pub(super) dy: u64,
-    pub(super) dx: u64,
+    pub(super) x: Tensor,
+    pub(super) dy: Tensor,
+    pub(super) dx: Tensor,
     pub(super) weight: u64,
-    pub(super) x_stride: u64,
-    pub(super) dy_stride: u64,
-    pub(super) dx_stride: u64,
-    pub(super) x_token_stride: u64,
-    pub(super) dy_token_stride: u64,
-    pub(super) dx_token_stride: u64,
     pub(super) d_weight: u64,
     pub(super) d_bias: u64,
     pub(super) d_parameters: u64,

@@ -99,20 +99,16 @@ impl Call {
         if given < wanted {
             return Err(Error::Length { what: "workspace", given, wanted });
         }
-        let sums = |what, address: Option<u64>, len: usize| {
-            let address = address.filter(|_| len > 0);
-            let access = |address| {
-                let access = Access::of_channels(what, address, size_of::<f32>(), len)?;
-                Ok(Access { is_written: true, ..access })
-            };
-            address.map(access).transpose()
-        };
         let channels = self.x.channels();
         Ok([
-            sums("gradient of the weight", self.d_weight, channels)?,
-            sums("gradient of the bias", self.d_bias, channels)?,
-            sums("gradient of the parameters", self.d_parameters, self.norm.parameter_count())?,
-            sums("workspace", Some(workspace), wanted)?,
+            Access::sums("gradient of the weight", self.d_weight, channels)?,
+            Access::sums("gradient of the bias", self.d_bias, channels)?,
+            Access::sums(
+                "gradient of the parameters",
+                self.d_parameters,
+                self.norm.parameter_count(),
+            )?,
+            Access::sums("workspace", Some(workspace), wanted)?,
         ])
     }
 }

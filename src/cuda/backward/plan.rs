@@ -5,13 +5,11 @@
 use super::args::{BackwardArgs, LAYER_NORM_WORDS, PARAMETER_WORDS, RMS_NORM_WORDS};
 use super::call::Call;
 use super::kernel::Kernel;
-use crate::cuda::args::{ABSENT, type_number};
+use crate::cuda::args::{ABSENT, Tensor, or_minus_zero, prescale, type_number};
 use crate::cuda::device::Grid;
 use crate::cuda::geometry::{
-    MAX_CHANNELS, MAX_GRID, SMALL_BLOCK, WARP, grid, lanes_of, magic, or_minus_zero, prescale,
-    token_stride, whole_vectors,
+    MAX_CHANNELS, MAX_GRID, SMALL_BLOCK, WARP, grid, lanes_of, magic, whole_vectors,
 };
-use crate::cuda::rows::DeviceRows;
 use crate::{ElementType, Error, Norm};
 use core::f64::consts::FRAC_2_SQRT_PI;
 
@@ -217,26 +215,15 @@ fn of_blocks(blocks: usize, threads: usize) -> Option<Grid> {
 fn arguments(call: &Call, division: Division) -> Option<BackwardArgs> {
     let heads = call.heads();
     let (head_magic, head_shift) = magic(u32::try_from(heads.unwrap_or(1)).ok()?);
-    let stride = |tensor: DeviceRows| {
-        let layout = tensor.layout;
-        (layout.stride as u64, token_stride(layout, heads.unwrap_or(1)))
-    };
-    let [(x_stride, x_token_stride), (dy_stride, dy_token_stride), (dx_stride, dx_token_stride)] =
-        [call.x, call.dy, call.dx].map(stride);
+    let [x, dy, dx] = [call.x, call.dy, call.dx].map(|rows| Tensor::new(rows, heads.unwrap_or(1)));
     let Workspace { parameter_sums, statistics, .. } = Workspace::of(call, division);
     let at = |words: usize| call.workspace.0.wrapping_add(4 * words as u64);
     let (parameter, factor) = parameters(call.norm, call.x.channels());
     Some(BackwardArgs {
-        x: call.x.address,
-        dy: call.dy.address,
-        dx: call.dx.address,
+        x,
+        dy,
+        dx,
         weight: call.weight.map_or(0, |weight| weight.address),
-        x_stride,
-        dy_stride,
-        dx_stride,
-        x_token_stride,
-        dy_token_stride,
-        dx_token_stride,
         d_weight: call.d_weight.unwrap_or(0),
         d_bias: call.d_bias.unwrap_or(0),
         d_parameters: call.d_parameters.unwrap_or(0),

@@ -109,13 +109,7 @@ fn fused_arguments(call: &Call, source: DeviceRows) -> Option<Args> {
     }
     let heads_32 = u32::try_from(heads).ok()?;
     let (head_magic, head_shift) = magic(heads_32);
-    let tensor = |of: DeviceRows| Tensor {
-        address: of.address,
-        stride: of.layout.stride as u64,
-        token_stride: token_stride(of.layout, heads),
-        element: type_number(of.element),
-        reserved: 0,
-    };
+    let tensor = |of: DeviceRows| Tensor::new(of, heads);
     let (y_address, y_layout, y_type) = match call.output {
         Output::Rows(y) => (y.address, y.layout, type_number(y.element)),
         Output::Quantized(y, _) => (y.address, y.layout, quantized_type_number(y.element)),

@@ -7,12 +7,11 @@ mod fused;
 
 use super::args::{
     ABSENT, Args, PRECISION_FAST, PRECISION_FULL, PRECISION_SHORT, SCALE_NUMBER, STATISTICS_NONE,
-    Tensor, type_number,
+    Tensor, or_minus_zero, prescale, type_number,
 };
 use super::call::{Call, Output};
 use super::geometry::{
-    MAX_CHANNELS, SMALL_BLOCK, VECTOR, WARP, grid, is_aligned, lanes_of, magic, or_minus_zero,
-    prescale, whole_vectors,
+    MAX_CHANNELS, SMALL_BLOCK, VECTOR, WARP, grid, is_aligned, lanes_of, magic, whole_vectors,
 };
 use super::kernel::{Form, Kernel};
 use super::rows::{DeviceChannels, DeviceRows};
