@@ -85,6 +85,7 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
 
 /// Whether the function itself stores results of this form, of inputs of this type.
 ///
+/// * [Lean](Isa::is_lean) instruction sets have it store f32 and nothing else.
 /// * From one type of 16 bits to the other it does not: hardly anyone wants that, and everyone would wait for two in
 ///   nine of the kernels to be compiled.
 /// * The element-wise ones do not in fp8: their constants and those of the rounding do not fit into the registers
@@ -92,8 +93,10 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
 ///   Zen 4, when both were of all digits).
 /// * Nor do they where the scale is computed: to compute their results twice takes longer than to keep them as f32
 ///   meanwhile.
-pub(crate) fn stores_at_once(norm: Norm, x: ElementType, form: Form) -> bool {
+pub(crate) fn stores_at_once(isa: Isa, norm: Norm, x: ElementType, form: Form) -> bool {
     match form {
+        Form::Element(ElementType::F32) => true,
+        _ if isa.is_lean() => false,
         Form::Element(element) => x == element || x.size() != 2 || element.size() != 2,
         Form::Quantized(element, scale) => {
             let computed = matches!(scale, Scale::Computed(_));

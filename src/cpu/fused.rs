@@ -133,7 +133,7 @@ impl Fused {
     /// while they are.
     fn gates(&self, output: &Output, job: &Job) -> [Option<(&Tensor, bool)>; 2] {
         let gate = self.gate.as_ref().map(|z| (z, job.fetch));
-        if output.gates_at_once() { [None, gate] } else { [gate, None] }
+        if output.gates_at_once(job.isa) { [None, gate] } else { [gate, None] }
     }
 
     /// Does rows of which at least one fits into the scratch piece.

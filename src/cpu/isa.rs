@@ -138,6 +138,13 @@ impl Isa {
         Ok(())
     }
 
+    /// Whether hardly any kernels are compiled for it: those that write f32, from which any other output is made.
+    /// x86-64 processors without AVX2 are rare by now, and all kernels for them would be a quarter of the library.
+    #[inline(always)]
+    pub(crate) const fn is_lean(self) -> bool {
+        cfg!(target_arch = "x86_64") && matches!(self, Self::Portable)
+    }
+
     /// Itself, if the processor has it.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         if self.is_available() {

@@ -218,11 +218,17 @@ impl<'a> Job<'a> {
         self.x.is_dense(self.channels) && self.y.is_dense(self.channels)
     }
 
-    /// The same work as one long row, where that is possible and nothing depends on rows.
-    pub(crate) fn flattened(self) -> Self {
+    /// Whether it can be done as one long row, where nothing depends on rows.
+    #[inline]
+    pub(crate) fn is_flat(&self) -> bool {
         let plain = self.weight.is_none() && self.bias.is_none() && self.fused.is_none();
         let plain = plain && !matches!(self.stored, Stored::Quantized(_, Scale::GivenPerRow(_)));
-        if self.is_dense() && plain && self.rows > 0 {
+        self.is_dense() && plain && self.rows > 0
+    }
+
+    /// The same work as one long row, where that is possible and nothing depends on rows.
+    pub(crate) fn flattened(self) -> Self {
+        if self.is_flat() {
             let channels = self.rows * self.channels;
             let row = |places: Places| Places { stride: channels, ..places };
             Self { rows: 1, channels, x: row(self.x), y: row(self.y), ..self }

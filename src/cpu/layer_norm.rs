@@ -15,7 +15,7 @@
 use super::function::{Begun, Beside, Function, Pointwise};
 use super::row_sum::{RowSum, Summand, TINY, TinySums, tiny_sums};
 use super::simd::{
-    Simd,
+    Kernel, Simd,
     element::{Output, Storage},
     seldom,
 };
@@ -81,10 +81,7 @@ impl Function for LayerNorm {
             }
             let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
             shift = near_mean(shift + rest, variance);
-            let about = RowSum::new(s, About { shift: s.splat(shift) });
-            // SAFETY: the same contract.
-            let sums = unsafe { about.finish(s, Begun { read: 0, ..begun }, &mut ()) }.rounded(s);
-            (sum, squares) = (s.reduce_add(sums.sum), s.reduce_add(sums.squares));
+            (sum, squares) = s.apart(Again { begun: Begun { read: 0, ..begun }, shift });
             passes += 1;
         }
     }
@@ -100,6 +97,26 @@ impl Function for LayerNorm {
             shift,
             rest: -rest * rstd,
         }
+    }
+}
+
+/// The sums about a shift of a row that is read again for them. Every kernel of LayerNorm would be half as large again
+/// with this in it.
+struct Again<X> {
+    begun: Begun<X>,
+    shift: f32,
+}
+
+impl<X: Storage> Kernel for Again<X> {
+    /// Of the differences, and of their squares.
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f32, f32) {
+        let about = RowSum::new(s, About { shift: s.splat(self.shift) });
+        // SAFETY: who makes an `Again` vouches for the row, of which nothing has been read.
+        let sums = unsafe { about.finish(s, self.begun, &mut ()) }.rounded(s);
+        (s.reduce_add(sums.sum), s.reduce_add(sums.squares))
     }
 }
 

@@ -188,8 +188,8 @@ impl Output {
     }
 
     /// Whether a gate is applied while results are stored: see [`is_intel`].
-    pub(crate) fn gates_at_once(&self) -> bool {
-        self.stream && !self.computes_scales() && is_intel()
+    pub(crate) fn gates_at_once(&self, isa: Isa) -> bool {
+        self.stream && isa != Isa::Portable && !self.computes_scales() && is_intel()
     }
 
     /// Stores the results times `factor`, after a product with `silu(z)` if there is a `gate`, which is fetched

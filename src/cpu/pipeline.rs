@@ -20,14 +20,24 @@ use core::ops::Range;
 pub(super) const UNROLL: usize = 4;
 
 /// Whether this is what most calls come down to. It is compiled without `MEMORY`, too, since short rows in
-/// the caches notice what memory needs; and nothing else has blocks that rows share.
+/// the caches notice what memory needs.
 pub(crate) const fn is_usual<A: Affine, X: Output, Y: Output>() -> bool {
     A::PLAIN && X::DIGITS == Y::DIGITS && !Y::QUANTIZED
 }
 
+/// Whether rows can share blocks. What is [rough](super::simd::element::Rough) is on its way elsewhere, and never streamed.
+const fn may_share<A: Affine, X: Output, Y: Output>() -> bool {
+    is_usual::<A, X, Y>() && size_of::<X>() == size_of::<Y>()
+}
+
+/// Whether this is compiled for [lean](Simd::LEAN) instruction sets: only what stores f32 is, rough or not.
+const fn is_lean<Y: Output>() -> bool {
+    size_of::<Y>() == size_of::<f32>()
+}
+
 /// Whether sums with a residual can be made while rows are written.
 const fn may_make_sums<A: Affine, X: Output, Y: Output>() -> bool {
-    is_usual::<A, X, Y>() || (A::PLAIN && Y::QUANTIZED)
+    may_share::<A, X, Y>() || (A::PLAIN && Y::QUANTIZED)
 }
 
 /// A job with its function and types, ready to be entered with an instruction set. `MEMORY`: the input
@@ -57,7 +67,11 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if const { MEMORY != S::FOR_MEMORY && !(S::FOR_MEMORY && is_usual::<A, X, Y>()) } {
+        let compiled = const {
+            let memory = MEMORY == S::FOR_MEMORY || (S::FOR_MEMORY && is_usual::<A, X, Y>());
+            memory && (!S::LEAN || is_lean::<Y>())
+        };
+        if !compiled {
             unreachable!("`run_affine` chooses one that is compiled");
         }
         let function = self.function;
@@ -74,7 +88,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
         };
         let ahead = if const { MEMORY } { Ahead::of::<X, Y>(job, order) } else { Ahead::NONE };
         let mut arounds = [Around::new(), Around::new()];
-        let around = if const { MEMORY && is_usual::<A, X, Y>() }
+        let around = if const { MEMORY && may_share::<A, X, Y>() }
             && job.stream
             && shares_blocks(job)
             && has_seams::<S, Y>(job)
@@ -118,7 +132,7 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
                     continue;
                 }
                 match &mut sums {
-                    Some(sums) if const { MEMORY && is_usual::<A, X, Y>() } => {
+                    Some(sums) if const { MEMORY && may_make_sums::<A, X, Y>() } => {
                         run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, sums, rows, x, y);
                     }
                     _ => run_rows::<S, F, A, X, Y, MEMORY>(s, prepared, &work, &mut (), rows, x, y),
@@ -156,7 +170,7 @@ impl<A, const MEMORY: bool> Work<'_, A, MEMORY> {
     where
         A: Affine,
     {
-        self.around.is_some() && const { MEMORY && is_usual::<A, X, Y>() }
+        self.around.is_some() && const { MEMORY && may_share::<A, X, Y>() }
     }
 
     /// [Looks up](look_up) pages ahead of `x` and `y`, if they come from memory or go there.

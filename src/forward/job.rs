@@ -23,9 +23,16 @@ impl Forward<'_> {
             }
         };
         let form = self.form()?;
+        let isa = match self.isa {
+            Some(isa) => isa.checked()?,
+            None => Isa::current()?,
+        };
         let sum = self.residual.map_or(self.x, |residual| residual.sum);
-        let at_once = self.stored_at_once(sum.element, form);
-        let fused = self.fused(form, at_once.is_none())?;
+        let at_once = self.stored_at_once(isa, sum.element, form);
+        // Short calls notice when what there is not is copied.
+        let behind = at_once.is_none();
+        let fused =
+            if self.residual.is_some() || behind { Some(&self.fused(form, behind)?) } else { None };
         let y_size = match form {
             cpu::Form::Element(element) => element.size(),
             cpu::Form::Quantized(..) => 1,
@@ -36,10 +43,7 @@ impl Forward<'_> {
             x_element: sum.element,
             // What comes between takes f32.
             stored: at_once.unwrap_or(Stored::Element(ElementType::F32)),
-            isa: match self.isa {
-                Some(isa) => isa.checked()?,
-                None => Isa::current()?,
-            },
+            isa,
             rows: x.rows,
             channels: x.channels,
             weight: operand("weight", self.weight)?,
@@ -50,7 +54,7 @@ impl Forward<'_> {
             fetch: false,
             makes_sums: false,
             statistics: self.checked_statistics()?,
-            fused: fused.as_ref(),
+            fused,
             first: (0, 0),
         };
         job.fetch = cpu::is_large(&job, y_size, threads);
@@ -59,10 +63,10 @@ impl Forward<'_> {
                 .stream
                 .unwrap_or_else(|| job.fetch && cpu::stream_pays(self.norm, &job, y_size));
         match fused {
-            Some(Fused { output: Some(output), .. }) => {
+            Some(fused @ Fused { output: Some(output), .. }) => {
                 // What the function writes stays in the caches.
-                let output = cpu::Output { stream: job.stream, ..output };
-                let fused = Fused { output: Some(output), ..fused.unwrap_or_default() };
+                let output = cpu::Output { stream: job.stream, ..*output };
+                let fused = Fused { output: Some(output), ..*fused };
                 run(&Job { stream: false, fused: Some(&fused), ..job });
             }
             _ => run(&job),
@@ -84,9 +88,9 @@ impl Forward<'_> {
     /// What the function, of inputs of type `x`, stores if that is the output and nothing comes between. With
     /// statistics given it is compiled for f32 only.
     #[inline]
-    fn stored_at_once(&self, x: ElementType, form: cpu::Form) -> Option<Stored> {
+    fn stored_at_once(&self, isa: Isa, x: ElementType, form: cpu::Form) -> Option<Stored> {
         let between = self.gate.is_some() || self.statistics.is_some();
-        if between || !cpu::stores_at_once(self.norm, x, form) {
+        if between || !cpu::stores_at_once(isa, self.norm, x, form) {
             return None;
         }
         Some(match form {
@@ -95,12 +99,8 @@ impl Forward<'_> {
         })
     }
 
-    /// What is done beside the function, if anything: with the output behind it, if `behind`.
-    #[inline]
-    fn fused(&self, form: cpu::Form, behind: bool) -> Result<Option<Fused>, Error> {
-        if self.residual.is_none() && !behind {
-            return Ok(None);
-        }
+    /// What is done beside the function: with the output behind it, if `behind`.
+    fn fused(&self, form: cpu::Form, behind: bool) -> Result<Fused, Error> {
         let shape = self.x.layout;
         let tensor = |what, given: Tensor<ElementType>| {
             given.layout.check_shape(what, shape)?;
@@ -122,11 +122,11 @@ impl Forward<'_> {
         };
         let output =
             cpu::Output { places: Places::new(self.y.data, self.y.layout), form, stream: false };
-        Ok(Some(Fused {
+        Ok(Fused {
             residual,
             gate: self.gate.map(|z| tensor("gate", z)).transpose()?,
             output: behind.then_some(output),
-        }))
+        })
     }
 
     fn checked_statistics(&self) -> Result<Option<NonNull<RowStatistics>>, Error> {

@@ -17,6 +17,7 @@ pub(crate) struct Avx2(());
 /// # Safety
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     align_stack();
     kernel.run(Avx2(()))
@@ -30,6 +31,12 @@ unsafe impl Simd for Avx2 {
     const FOR_MEMORY: bool = true;
     const FAST_LOOKUP: bool = false;
     const RSQRT_BITS: u32 = 11;
+
+    #[inline(always)]
+    fn apart<K: super::Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves the features.
+        unsafe { enter(kernel) }
+    }
 
     safe_intrinsics! {
         fn splat(v: f32) -> __m256 = _mm256_set1_ps(v);

@@ -79,6 +79,7 @@ impl<const BF16: bool> Avx512<BF16> {
 /// # Safety
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[inline(never)]
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     align_stack();
     // SAFETY: the same contract.
@@ -90,6 +91,7 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// # Safety
 /// The processor must have every feature named in the attribute.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+#[inline(never)]
 pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
     align_stack();
     // SAFETY: the same contract.
@@ -115,6 +117,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const BF16_CONVERSION: bool = BF16;
     const BF16_SUMS: bool = true;
     const MANY_REGISTERS: bool = true;
+
+    #[inline(always)]
+    fn apart<K: super::Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves the features.
+        unsafe { if BF16 { enter_bf16(kernel) } else { enter(kernel) } }
+    }
 
     safe_intrinsics! {
         fn splat(v: f32) -> __m512 = _mm512_set1_ps(v);

@@ -123,6 +123,11 @@ pub(crate) unsafe trait Simd: Copy {
     const FOR_MEMORY: bool;
     /// Whether there are registers for two loops at once (32, not 16).
     const MANY_REGISTERS: bool = false;
+    /// What [`Isa::is_lean`](crate::Isa::is_lean) says of it.
+    const LEAN: bool = false;
+
+    /// Runs `kernel` in a function of its own, not as part of the one that this is called in.
+    fn apart<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, v: f32) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

@@ -7,6 +7,7 @@
 use super::Simd;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use super::neon as special;
+use crate::Isa;
 use crate::quantized::e4m3;
 use bytemuck::cast;
 use wide::{f32x8, i32x8, u32x8};
@@ -28,12 +29,18 @@ unsafe impl Simd for Portable {
     type F = f32x8;
     const LANES: usize = 8;
     const FOR_MEMORY: bool = false;
+    const LEAN: bool = Isa::Portable.is_lean();
     const FMA: bool = cfg!(any(
         all(target_feature = "avx", target_feature = "fma"),
         all(target_arch = "aarch64", target_feature = "neon"),
     ));
     const FAST_LOOKUP: bool = false;
     const RSQRT_BITS: u32 = special::RSQRT_BITS;
+
+    #[inline(never)]
+    fn apart<K: super::Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> f32x8 {
