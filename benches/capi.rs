@@ -2,7 +2,8 @@
 //!
 //!     cargo bench --bench capi
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use dynorm::ffi::{
     dynorm_element, dynorm_forward, dynorm_forward_args, dynorm_function, dynorm_norm,
     dynorm_status,
@@ -15,10 +16,13 @@ const EPS: f32 = 1e-5;
 
 fn benches(criterion: &mut Criterion) {
     for channels in [64, 4096] {
-        let mut group = criterion.benchmark_group(format!("rms_norm/1x{channels}/f32"));
         let x = vec![0.5_f32; channels];
         let weight = vec![1.0_f32; channels];
         let mut y = vec![0.0_f32; channels];
+        // To which x is added again and again, so slowly that it does not matter.
+        let (small, mut residual) = (vec![1e-9_f32; channels], vec![0.5_f32; channels]);
+
+        let mut group = criterion.benchmark_group(format!("rms_norm/1x{channels}/f32"));
         group.bench_function("rust", |bencher| {
             bencher.iter(|| {
                 let x = Rows::new(black_box(&x), 1, channels).expect("the shape fits");
@@ -26,16 +30,38 @@ fn benches(criterion: &mut Criterion) {
                 Norm::RmsNorm { eps: EPS }.forward(x, y).weight(&weight).run().expect("valid");
             });
         });
-        let args = arguments(&x, &weight, &mut y);
-        group.bench_function("c", |bencher| {
+        call_from_c(&mut group, &arguments(&x, &weight, &mut y));
+        group.finish();
+
+        let mut group = criterion.benchmark_group(format!("residual/rms_norm/1x{channels}/f32"));
+        group.bench_function("rust", |bencher| {
             bencher.iter(|| {
-                // SAFETY: `args` describes the vectors above.
-                let status = unsafe { dynorm_forward(black_box(&raw const args)) };
-                assert_eq!(status, dynorm_status::DYNORM_OK);
+                let x = Rows::new(black_box(&small), 1, channels).expect("the shape fits");
+                let y = RowsMut::new(&mut y, 1, channels).expect("the shape fits");
+                let residual = RowsMut::new(&mut residual, 1, channels).expect("the shape fits");
+                let mut call =
+                    Norm::RmsNorm { eps: EPS }.forward(x, y).residual(residual).weight(&weight);
+                call.run().expect("valid");
             });
         });
+        let args = dynorm_forward_args {
+            residual: residual.as_mut_ptr().cast(),
+            residual_element: MaybeUninit::new(dynorm_element::DYNORM_F32),
+            ..arguments(&small, &weight, &mut y)
+        };
+        call_from_c(&mut group, &args);
         group.finish();
     }
+}
+
+fn call_from_c(group: &mut BenchmarkGroup<WallTime>, args: &dynorm_forward_args) {
+    group.bench_function("c", |bencher| {
+        bencher.iter(|| {
+            // SAFETY: `args` describes vectors that live as long as the group is measured.
+            let status = unsafe { dynorm_forward(black_box(args)) };
+            assert_eq!(status, dynorm_status::DYNORM_OK);
+        });
+    });
 }
 
 fn arguments(x: &[f32], weight: &[f32], y: &mut [f32]) -> dynorm_forward_args {

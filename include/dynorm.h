@@ -151,7 +151,7 @@ typedef uint32_t dynorm_element;
 #endif // __cplusplus
 
 // Instructions for the CPU's kernels. On one of them, on one processor, a row gives the same bits in
-// every call; between them results differ within the errors that the README states, and so do those of
+// every call; between them results differ within the errors that docs/accuracy.md states, and so do those of
 // DyT, DyISRU, Derf and gates between processors of different makers.
 enum dynorm_isa
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L

@@ -1,6 +1,8 @@
 //! A forward call: what it works on, its options, and the ways to run it.
 
 mod job;
+#[cfg(feature = "capi")]
+mod set;
 
 use crate::cpu::{self, Isa};
 use crate::tensor::{Channels, Layout};
@@ -119,12 +121,12 @@ pub(crate) fn output(y: RowsMut<'_>) -> Tensor<ElementType> {
 }
 
 impl<'a> Forward<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(norm: Norm, x: Rows<'a>, y: RowsMut<'a>) -> Self {
         Self { x: input(x), ..Self::in_place(norm, y) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn in_place(norm: Norm, xy: RowsMut<'a>) -> Self {
         let x = output(xy);
         let element = Form::Element(x.element);
@@ -144,7 +146,7 @@ impl<'a> Forward<'a> {
     }
 
     /// With nothing but input and output.
-    #[inline]
+    #[inline(always)]
     fn over(norm: Norm, x: Tensor<ElementType>, y: Tensor<Form>) -> Self {
         Self {
             norm,
@@ -160,6 +162,11 @@ impl<'a> Forward<'a> {
             stream: None,
             borrows: PhantomData,
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_residual(&mut self, from: Option<Rows<'a>>, sum: RowsMut<'a>) {
+        self.residual = Some(Residual { input: from.map(input), sum: output(sum) });
     }
 
     /// Adds the input to `residual` first, in f32 and rounded to its type, and takes the function of
@@ -178,7 +185,7 @@ impl<'a> Forward<'a> {
     /// ```
     #[inline]
     pub fn residual(mut self, residual: RowsMut<'a>) -> Self {
-        self.residual = Some(Residual { input: None, sum: output(residual) });
+        self.set_residual(None, residual);
         self
     }
 
@@ -198,7 +205,7 @@ impl<'a> Forward<'a> {
     /// ```
     #[inline]
     pub fn residual_into(mut self, residual: Rows<'a>, sum: RowsMut<'a>) -> Self {
-        self.residual = Some(Residual { input: Some(input(residual)), sum: output(sum) });
+        self.set_residual(Some(residual), sum);
         self
     }
 
@@ -276,26 +283,6 @@ impl<'a> Forward<'a> {
     /// ```
     pub fn bias<T: Element>(mut self, bias: &'a [T]) -> Self {
         self.bias = Some(Channels::new(bias));
-        self
-    }
-
-    /// Instruction set and streaming, if they are chosen.
-    #[cfg(feature = "capi")]
-    #[inline]
-    pub(crate) fn options(mut self, isa: Option<Isa>, stream: Option<bool>) -> Self {
-        (self.isa, self.stream) = (isa, stream);
-        self
-    }
-
-    /// Weight and bias, of types that are known at run time.
-    #[cfg(feature = "capi")]
-    #[inline]
-    pub(crate) fn operands(
-        mut self,
-        weight: Option<Channels<'a>>,
-        bias: Option<Channels<'a>>,
-    ) -> Self {
-        (self.weight, self.bias) = (weight, bias);
         self
     }
 

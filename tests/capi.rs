@@ -18,7 +18,7 @@ use dynorm::ffi::{
 use std::collections::BTreeSet;
 
 /// The programs, and what `DYNORM_ISA` says in their environment.
-const PROGRAMS: [(&str, Option<&str>); 13] = [
+const PROGRAMS: [(&str, Option<&str>); 14] = [
     ("values.c", None),
     ("fused.c", None),
     ("heads.c", None),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, Option<&str>); 13] = [
     ("threads.c", None),
     ("usage.cpp", None),
     ("minimal.c", None),
+    ("minimal_cuda.c", None),
 ];
 
 /// Runs every program, the halves of the list side by side: under valgrind each takes seconds.

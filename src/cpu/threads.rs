@@ -69,9 +69,15 @@ fn is_elementwise(norm: Norm, job: &Job) -> bool {
 /// # Safety
 /// `job` must keep [`Job`]'s promises.
 pub(crate) unsafe fn run_serial(norm: Norm, job: &Job) {
-    let job = if is_elementwise(norm, job) { job.flattened() } else { *job };
     // SAFETY: the same contract.
-    unsafe { dispatch::run(norm, &job) }
+    unsafe {
+        // Not a copy that nothing comes of, which short calls notice.
+        if is_elementwise(norm, job) && job.is_flat() {
+            dispatch::run(norm, &job.flattened());
+        } else {
+            dispatch::run(norm, job);
+        }
+    }
 }
 
 /// Does part `index` of `count` of `job` on the calling thread.

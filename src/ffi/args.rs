@@ -50,14 +50,20 @@ impl dynorm_norm {
     }
 
     fn norm(&self, what: &'static str) -> Result<Norm, Refusal> {
+        Ok(self.of(known(what, self.function)?))
+    }
+
+    /// `function` with its parameters.
+    #[inline]
+    pub(super) fn of(&self, function: dynorm_function) -> Norm {
         let Self { eps, alpha, beta, scale, shift, .. } = *self;
-        Ok(match known(what, self.function)? {
+        match function {
             dynorm_function::DYNORM_RMS_NORM => Norm::RmsNorm { eps },
             dynorm_function::DYNORM_LAYER_NORM => Norm::LayerNorm { eps },
             dynorm_function::DYNORM_DYT => Norm::DyT { alpha },
             dynorm_function::DYNORM_DYISRU => Norm::DyIsru { beta, scale },
             dynorm_function::DYNORM_DERF => Norm::Derf { alpha, shift },
-        })
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub enum dynorm_scale {
 }
 
 /// Instructions for the CPU's kernels. On one of them, on one processor, a row gives the same bits in
-/// every call; between them results differ within the errors that the README states, and so do those of
+/// every call; between them results differ within the errors that docs/accuracy.md states, and so do those of
 /// DyT, DyISRU, Derf and gates between processors of different makers.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,10 +156,18 @@ numbered!(
 );
 
 /// The number that C has put in the place of an `E`.
+#[inline(always)]
 pub(super) fn number<E: Enum>(raw: MaybeUninit<E>) -> u32 {
     const { assert!(size_of::<E>() == size_of::<u32>()) };
     // SAFETY: a `uint32_t` of C's, which has set it.
     unsafe { core::mem::transmute_copy(&raw) }
+}
+
+/// The value that C has given, if it has a name.
+#[inline(always)]
+pub(super) fn value<E: Enum>(raw: MaybeUninit<E>) -> Option<E> {
+    let given = number(raw);
+    E::ALL.iter().copied().find(|value| value.number() == given)
 }
 
 /// The value that C has given.
@@ -167,9 +175,7 @@ pub(super) fn number<E: Enum>(raw: MaybeUninit<E>) -> u32 {
 /// # Errors
 /// [`Refusal::Unknown`] if it has no name.
 pub(super) fn known<E: Enum>(what: &'static str, raw: MaybeUninit<E>) -> Result<E, Refusal> {
-    let given = number(raw);
-    let found = E::ALL.iter().copied().find(|value| value.number() == given);
-    found.ok_or(Refusal::Unknown { what, given, name: E::NAME })
+    value(raw).ok_or(Refusal::Unknown { what, given: number(raw), name: E::NAME })
 }
 
 /// The type of an output, of 8 bits or not.
@@ -180,6 +186,7 @@ pub(super) enum OutputType {
 
 impl dynorm_element {
     /// The type of an output.
+    #[inline]
     pub(super) fn output(self) -> OutputType {
         match self {
             Self::DYNORM_F32 => OutputType::Element(ElementType::F32),

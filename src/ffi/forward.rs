@@ -4,9 +4,9 @@ use super::args::{self, dynorm_forward_args};
 use super::boundary::guard;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use super::tensors::{Operand, Output, Plain, Residual, Scales, Tensor, Tensors, memory};
+use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
 use crate::tensor::Channels;
-use crate::{Forward, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
+use crate::{Forward, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
 use core::mem::MaybeUninit;
 use core::slice;
 
@@ -91,59 +91,57 @@ unsafe fn with_call(
     args: &dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    if args.is_plain() {
-        // A small call feels every copy of what describes it, so that it is made in one go.
-        let norm = args.norm()?;
-        let Plain { x, y, weight, bias } = args.plain_tensors()?;
-        let (isa, stream) = (args.isa()?, args.flags()?.stream()?);
-        // SAFETY: the layouts and the addresses were checked; the caller vouches for the memory. In
-        // place an input and an output are the same, which a call is made for.
-        let mut call = unsafe {
-            norm.forward(rows(x), rows_mut(y))
-                .operands(channels(weight, args.channels), channels(bias, args.channels))
-                .weight_offset(args.weight_offset)
-                .options(isa, stream)
-        };
-        return run(&mut call);
-    }
-    // SAFETY: the same contract.
-    run(&mut unsafe { fused_call(args) }?)
+    let Some((norm, tensors)) = args.ordinary() else {
+        // SAFETY: the same contract.
+        return run(&mut unsafe { any_call(args) }?);
+    };
+    // SAFETY: the layouts and the addresses are in order; the caller vouches for the memory.
+    run(&mut unsafe { call_of(args, norm, tensors) })
 }
 
 /// # Safety
 /// As [`with_call`], for `'a`.
 #[cold]
-unsafe fn fused_call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
+unsafe fn any_call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusal> {
     let norm = args.norm()?;
     let (isa, stream) = (args.isa()?, args.flags()?.stream()?);
-    let Tensors { x, y, weight, bias, residual, z, statistics } = args.tensors()?;
-    // SAFETY: as in `with_call`.
+    // SAFETY: the tensors have been checked; the caller vouches for the memory.
+    let mut call = unsafe { call_of(args, norm, args.tensors()?) };
+    call.set_options(isa, stream);
+    Ok(call)
+}
+
+/// The call, but for what is chosen. Made where it is, by way of no copies, which a small call would feel.
+///
+/// # Safety
+/// As [`with_call`], for `'a`, and the tensors must have been checked.
+#[inline(always)]
+unsafe fn call_of<'a>(args: &dynorm_forward_args, norm: Norm, tensors: Tensors) -> Forward<'a> {
+    let Tensors { x, y, weight, bias, residual, z, statistics } = tensors;
+    // SAFETY: as the caller says. In place an input and an output are the same, which a call is made for.
     unsafe {
         let mut call = match y {
-            Output::Element(y) => norm.forward(rows(x), rows_mut(y)),
+            Output::Element(y) => Forward::new(norm, rows(x), rows_mut(y)),
             Output::Quantized(y, scales) => {
                 let y = QuantizedRowsMut::from_raw(memory(y.data), y.element, y.layout);
                 Forward::quantized(norm, rows(x), y, scales.read(args.rows))
             }
         };
-        call = match residual {
-            None => call,
-            Some(Residual { input, sum: None }) => call.residual(rows_mut(input)),
+        let operands = [weight, bias].map(|given| channels(given, args.channels));
+        call.set_operands(operands, args.weight_offset);
+        match residual {
+            None => {}
+            Some(Residual { input, sum: None }) => call.set_residual(None, rows_mut(input)),
             Some(Residual { input, sum: Some(sum) }) => {
-                call.residual_into(rows(input), rows_mut(sum))
+                call.set_residual(Some(rows(input)), rows_mut(sum));
             }
-        };
-        if let Some(z) = z {
-            call = call.gate(rows(z));
         }
-        if let Some(data) = statistics {
+        call.set_gate(z.map(|z| rows(z)));
+        call.set_statistics(statistics.map(|data| {
             let data = memory::<_, RowStatistics>(data.cast_mut());
-            call = call.statistics(slice::from_raw_parts(data.as_ptr(), args.rows));
-        }
-        Ok(call
-            .operands(channels(weight, args.channels), channels(bias, args.channels))
-            .weight_offset(args.weight_offset)
-            .options(isa, stream))
+            slice::from_raw_parts(data.as_ptr(), args.rows)
+        }));
+        call
     }
 }
 
@@ -176,6 +174,7 @@ impl Scales {
     ///
     /// # Safety
     /// They must be memory for as many.
+    #[inline(always)]
     unsafe fn read(self, rows: usize) -> forward::Scales {
         match self {
             // No address is looked at.

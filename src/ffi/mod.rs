@@ -18,6 +18,7 @@ mod cuda;
 mod enums;
 mod forward;
 mod isa;
+mod ordinary;
 mod refusal;
 mod statistics;
 mod status;

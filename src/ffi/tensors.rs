@@ -1,7 +1,7 @@
 //! The tensors that a call's struct describes, and whether they may be used together.
 
 use super::args::dynorm_forward_args;
-use super::enums::{OutputType, dynorm_element, dynorm_scale, element, known, number};
+use super::enums::{OutputType, dynorm_element, dynorm_scale, element, known};
 use super::refusal::Refusal;
 use super::statistics::dynorm_row_statistics;
 use crate::place::{self, Access, Place};
@@ -59,43 +59,7 @@ pub(super) struct Tensors {
     pub(super) statistics: Option<*const dynorm_row_statistics>,
 }
 
-/// The tensors of a call with nothing fused into it.
-pub(super) struct Plain {
-    pub(super) x: Tensor,
-    pub(super) y: Tensor,
-    pub(super) weight: Option<Operand>,
-    pub(super) bias: Option<Operand>,
-}
-
 impl dynorm_forward_args {
-    /// Whether nothing is fused into the call.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.residual.is_null()
-            && self.residual_sum.is_null()
-            && self.z.is_null()
-            && self.statistics.is_null()
-            && number(self.scale_mode) == 0
-    }
-
-    /// The tensors of a plain call, checked against each other.
-    #[inline]
-    pub(super) fn plain_tensors(&self) -> Result<Plain, Refusal> {
-        let (x, y) = (self.input()?, self.plain_output()?);
-        let (weight, bias) = (self.weight()?, self.bias()?);
-        let operand = |what, given: Option<Operand>| {
-            given.map(|given| given.access(what, self.channels)).transpose()
-        };
-        let tensors = [
-            Some(x.access("input")?),
-            Some(Access::output(y.access("output")?.place)),
-            operand("weight", weight)?,
-            operand("bias", bias)?,
-        ];
-        place::check(self.rows, &tensors)?;
-        Ok(Plain { x, y, weight, bias })
-    }
-
     /// Everything that there is, at addresses that can be used together.
     #[inline]
     pub(super) fn tensors(&self) -> Result<Tensors, Refusal> {

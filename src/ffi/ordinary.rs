@@ -1,0 +1,328 @@
+//! Calls as most hosts make them, seen at a glance to be in order. A small call feels every check and every copy of
+//! what describes it, and those that find out what exactly is wrong take longer than a short row.
+
+use super::args::dynorm_forward_args;
+use super::enums::{OutputType, dynorm_element, dynorm_scale, number, value};
+use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors};
+use crate::tensor::Layout;
+use crate::{ElementType, Norm, RowStatistics};
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+/// Memory of a tensor, from its first byte to behind its last.
+#[derive(Clone, Copy)]
+struct Memory {
+    start: usize,
+    end: usize,
+}
+
+impl Memory {
+    /// Of what there is not: apart from everything.
+    const NONE: Self = Self { start: 0, end: 0 };
+
+    /// That of `count` elements of `size` bytes, a power of two, aligned to `alignment`; unless there are too many, or the
+    /// address is NULL or not aligned.
+    #[inline(always)]
+    fn of(data: *const c_void, [size, alignment]: [usize; 2], count: usize) -> Option<Self> {
+        let (start, bytes) = (data.addr(), count.checked_mul(size)?);
+        let end = start.checked_add(bytes)?;
+        let fits = start != 0 && start & (alignment - 1) == 0 && bytes <= isize::MAX as usize;
+        fits.then_some(Self { start, end })
+    }
+
+    #[inline(always)]
+    fn is_apart_from(self, other: Self) -> bool {
+        self.end <= other.start || other.end <= self.start
+    }
+
+    #[inline(always)]
+    fn is_apart_from_all<const N: usize>(self, others: [Self; N]) -> bool {
+        let mut apart = true;
+        for other in others {
+            apart &= self.is_apart_from(other);
+        }
+        apart
+    }
+}
+
+/// A tensor, and its memory.
+type At<T> = (Tensor<T>, Memory);
+
+impl dynorm_forward_args {
+    /// The function and what it works on, if there are rows and no heads, nothing is chosen but by default, and what is
+    /// written is either where it may be in place or apart from everything else. Other calls may be in order, too; that
+    /// takes a closer look.
+    #[inline(always)]
+    pub(super) fn ordinary(&self) -> Option<(Norm, Tensors)> {
+        let Self { channels, rows, .. } = *self;
+        let reserved =
+            self.reserved | self.reserved_2 | self.norm.reserved[0] | self.norm.reserved[1];
+        if number(self.isa) | self.flags | reserved != 0 || self.heads != 0 || rows == 0 {
+            return None;
+        }
+        let norm = self.norm.of(value(self.norm.function)?);
+        let (x, x_at) = self.rows_at(self.x, element(self.x_element)?, self.x_row_stride)?;
+        let (y, y_at, scales_at, scales_are_written) = self.ordinary_output()?;
+        let in_place = matches!(&y, Output::Element(y) if coincide((y, y_at), (&x, x_at)));
+        let (weight, weight_at) = operand(self.weight, self.weight_element, channels)?;
+        let (bias, bias_at) = operand(self.bias, self.bias_element, channels)?;
+        let (residual, residual_at, sum_at) = self.ordinary_residual()?;
+        let (z, z_at) = match self.z.is_null() {
+            true => (None, Memory::NONE),
+            false => {
+                let z = self.rows_at(self.z, element(self.z_element)?, self.z_row_stride)?;
+                (Some(z.0), z.1)
+            }
+        };
+        let (statistics, statistics_at) = match self.statistics.is_null() {
+            true => (None, Memory::NONE),
+            false => {
+                let form = [size_of::<RowStatistics>(), align_of::<RowStatistics>()];
+                (Some(self.statistics), Memory::of(self.statistics.cast(), form, rows)?)
+            }
+        };
+        // What is read and nothing else.
+        let read = [x_at, weight_at, bias_at, z_at, statistics_at];
+        let [_, others @ ..] = read;
+        let mut apart = y_at.is_apart_from_all(others) && (in_place || y_at.is_apart_from(x_at));
+        apart &= y_at.is_apart_from_all([residual_at, sum_at, scales_at]);
+        // With a sum of its own a residual is read, else it is the sum.
+        let written = if self.residual_sum.is_null() { residual_at } else { sum_at };
+        apart &= written.is_apart_from_all(read) && written.is_apart_from(scales_at);
+        if scales_are_written {
+            apart &= scales_at.is_apart_from_all(read) && scales_at.is_apart_from(residual_at);
+        }
+        let tensors = Tensors { x, y, weight, bias, residual, z, statistics };
+        apart.then_some((norm, tensors))
+    }
+
+    /// The output, its memory and that of its scales, and whether these are written.
+    #[inline(always)]
+    fn ordinary_output(&self) -> Option<(Output, Memory, Memory, bool)> {
+        let (mode, stride) = (value(self.scale_mode)?, self.y_row_stride);
+        let (scales, count) = match mode {
+            dynorm_scale::DYNORM_SCALE_NONE => {
+                let (y, at) = self.rows_at(self.y, element(self.y_element)?, stride)?;
+                return Some((Output::Element(y), at, Memory::NONE, false));
+            }
+            dynorm_scale::DYNORM_SCALE_GIVEN => (Scales::Given(self.scales), 1),
+            dynorm_scale::DYNORM_SCALE_GIVEN_PER_ROW => {
+                (Scales::GivenPerRow(self.scales), self.rows)
+            }
+            dynorm_scale::DYNORM_SCALE_COMPUTED => (Scales::Computed(self.scales), self.rows),
+        };
+        let OutputType::Quantized(element) = value(self.y_element)?.output() else { return None };
+        let (layout, at) = self.layout_at(self.y, 1, stride)?;
+        let form = [size_of::<f32>(), align_of::<f32>()];
+        let scales_at = Memory::of(self.scales.cast(), form, count)?;
+        let written = matches!(scales, Scales::Computed(_));
+        let y = Output::Quantized(Tensor { data: self.y, element, layout }, scales);
+        Some((y, at, scales_at, written))
+    }
+
+    /// The residual, its memory, and that of a sum that is not in its place.
+    #[inline(always)]
+    fn ordinary_residual(&self) -> Option<(Option<Residual>, Memory, Memory)> {
+        if self.residual.is_null() {
+            let none = (None, Memory::NONE, Memory::NONE);
+            return self.residual_sum.is_null().then_some(none);
+        }
+        let element = element(self.residual_element)?;
+        let (input, at) = self.rows_at(self.residual, element, self.residual_row_stride)?;
+        if self.residual_sum.is_null() {
+            return Some((Some(Residual { input, sum: None }), at, Memory::NONE));
+        }
+        let stride = self.residual_sum_row_stride;
+        let (sum, sum_at) = self.rows_at(self.residual_sum, element, stride)?;
+        let in_order = coincide((&sum, sum_at), (&input, at)) || sum_at.is_apart_from(at);
+        in_order.then_some((Some(Residual { input, sum: Some(sum) }), at, sum_at))
+    }
+
+    /// Rows without heads.
+    #[inline(always)]
+    fn rows_at(
+        &self,
+        data: *const c_void,
+        element: ElementType,
+        row_stride: usize,
+    ) -> Option<At<ElementType>> {
+        let (layout, at) = self.layout_at(data, element.size(), row_stride)?;
+        Some((Tensor { data: data.cast_mut(), element, layout }, at))
+    }
+
+    /// Rows without heads, of elements of `size` bytes; the gap behind the last one counts as memory.
+    #[inline(always)]
+    fn layout_at(
+        &self,
+        data: *const c_void,
+        size: usize,
+        row_stride: usize,
+    ) -> Option<(Layout, Memory)> {
+        let Self { rows, channels, .. } = *self;
+        let stride = if row_stride == 0 { channels } else { row_stride };
+        let at = Memory::of(data, [size, size], rows.checked_mul(stride)?)?;
+        let fits = channels > 0 && stride >= channels;
+        fits.then_some((Layout::new(rows, channels, stride), at))
+    }
+}
+
+/// Whether one may be written where the other is read.
+#[inline(always)]
+fn coincide(a: (&Tensor, Memory), b: (&Tensor, Memory)) -> bool {
+    a.1.start == b.1.start
+        && a.0.element.size() == b.0.element.size()
+        && a.0.layout.stride == b.0.layout.stride
+}
+
+/// A weight or a bias, if there is one.
+#[inline(always)]
+fn operand(
+    data: *const c_void,
+    given: MaybeUninit<dynorm_element>,
+    channels: usize,
+) -> Option<(Option<Operand>, Memory)> {
+    if data.is_null() {
+        return Some((None, Memory::NONE));
+    }
+    let element = element(given)?;
+    let at = Memory::of(data, [element.size(); 2], channels)?;
+    Some((Some(Operand { data: data.cast_mut(), element }), at))
+}
+
+/// A type that is not of 8 bits.
+#[inline(always)]
+fn element(given: MaybeUninit<dynorm_element>) -> Option<ElementType> {
+    match value(given)?.output() {
+        OutputType::Element(element) => Some(element),
+        OutputType::Quantized(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::enums::{Enum, dynorm_function};
+    use crate::ffi::refusal::Refusal;
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+    use std::cell::Cell;
+
+    /// A value of `E` by its number, which may be none.
+    fn raw<E: Enum>(number: u32) -> MaybeUninit<E> {
+        const { assert!(size_of::<E>() == size_of::<u32>()) };
+        // SAFETY: of the same size, and any bytes will do.
+        unsafe { core::mem::transmute_copy(&number) }
+    }
+
+    /// Addresses that are NULL, misaligned, near one another or apart; nothing is there.
+    fn address() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            1 => Just(0_usize),
+            1 => 4096_usize..4200,
+            16 => (0_usize..60).prop_map(|line| 8192 + 64 * line),
+        ]
+    }
+
+    fn some_or_none() -> impl Strategy<Value = usize> {
+        prop_oneof![4 => Just(0_usize), 1 => address()]
+    }
+
+    prop_compose! {
+        fn args()(
+            [rows, channels] in [0_usize..4, 0_usize..12],
+            [x, y] in [address(), address()],
+            [weight, bias, residual, sum, z, statistics] in
+                [some_or_none(), some_or_none(), some_or_none(), some_or_none(), some_or_none(), some_or_none()],
+            scales in address(),
+            elements in [0_u32..4, 0_u32..6, 0_u32..4, 0_u32..4, 0_u32..4, 0_u32..4],
+            scale_mode in prop_oneof![1 => Just(0_u32), 2 => 0_u32..5],
+            strides in [0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12],
+            rare in prop::option::weighted(0.1, 1_u32..4),
+            function in 0_u32..6,
+        ) -> dynorm_forward_args {
+            // SAFETY: zeros are every field's default.
+            let mut args: dynorm_forward_args = unsafe { core::mem::zeroed() };
+            args.size = size_of::<dynorm_forward_args>();
+            args.norm.function = raw(function);
+            (args.rows, args.channels) = (rows, channels);
+            let at = |address: usize| core::ptr::without_provenance_mut::<c_void>(address);
+            (args.x, args.y) = (at(x), at(y));
+            (args.weight, args.bias) = (at(weight), at(bias));
+            (args.residual, args.residual_sum, args.z) = (at(residual), at(sum), at(z));
+            (args.statistics, args.scales) = (at(statistics).cast(), at(scales).cast());
+            let [x, y, weight, bias, residual, z] = elements;
+            // Mostly of 8 bits where there are scales.
+            let y = if (1..=3).contains(&scale_mode) && y > 0 { 4 + y % 2 } else { y };
+            let [x, y, weight, bias, residual, z] = [x, y, weight, bias, residual, z].map(raw);
+            (args.x_element, args.y_element, args.weight_element) = (x, y, weight);
+            (args.bias_element, args.residual_element, args.z_element) = (bias, residual, z);
+            args.scale_mode = raw(scale_mode);
+            // Mostly the default.
+            let strides = strides.map(|stride| if stride < 8 { 0 } else { stride });
+            [args.x_row_stride, args.y_row_stride, args.residual_row_stride, ..] = strides;
+            [.., args.residual_sum_row_stride, args.z_row_stride] = strides;
+            match rare {
+                Some(1) => args.heads = 2,
+                Some(2) => args.flags = 1,
+                Some(_) => args.reserved_2 = 1,
+                None => {}
+            }
+            args
+        }
+    }
+
+    /// What a closer look says.
+    fn checked(args: &dynorm_forward_args) -> Result<(), Refusal> {
+        args.norm()?;
+        (args.isa()?, args.flags()?.stream()?);
+        args.tensors()?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_seen_at_a_glance_stands_up_to_a_closer_look() {
+        let (ordinary, others) = (Cell::new(0), Cell::new(0));
+        let config =
+            ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) };
+        let mut runner = TestRunner::new(config);
+        let run = runner.run(&args(), |args| {
+            let seen = if args.ordinary().is_some() { &ordinary } else { &others };
+            seen.set(seen.get() + 1);
+            if args.ordinary().is_some() {
+                let closer = checked(&args);
+                prop_assert!(closer.is_ok(), "{}", closer.unwrap_err());
+            }
+            Ok(())
+        });
+        run.unwrap();
+        assert!(ordinary.get() > 1000 && others.get() > 1000, "{ordinary:?} {others:?}");
+    }
+
+    #[test]
+    fn usual_calls_are_ordinary() {
+        let at = |address: usize| core::ptr::without_provenance_mut::<c_void>(address);
+        // SAFETY: zeros are every field's default.
+        let mut args: dynorm_forward_args = unsafe { core::mem::zeroed() };
+        args.norm.function = MaybeUninit::new(dynorm_function::DYNORM_RMS_NORM);
+        let f32 = MaybeUninit::new(dynorm_element::DYNORM_F32);
+        (args.x_element, args.y_element, args.weight_element) = (f32, f32, f32);
+        (args.residual_element, args.z_element) = (f32, f32);
+        (args.rows, args.channels) = (2, 8);
+        (args.x, args.y, args.weight) = (at(4096), at(4096 + 64), at(4096 + 128));
+        assert!(args.ordinary().is_some(), "side by side");
+        args.y = args.x.cast_mut();
+        assert!(args.ordinary().is_some(), "in place");
+        args.residual = at(8192);
+        assert!(args.ordinary().is_some(), "with a residual");
+        args.residual_sum = at(16384);
+        assert!(args.ordinary().is_some(), "with a sum of its own");
+        args.z = at(32768);
+        assert!(args.ordinary().is_some(), "with a gate");
+        (args.y, args.y_element) = (at(65536), raw(dynorm_element::DYNORM_I8.number()));
+        args.scale_mode = raw(dynorm_scale::DYNORM_SCALE_COMPUTED.number());
+        args.scales = at(65536 + 16).cast();
+        assert!(args.ordinary().is_some(), "quantised");
+        args.statistics = at(131_072).cast();
+        assert!(args.ordinary().is_some(), "of a shard");
+    }
+}
