@@ -1,5 +1,6 @@
 //! The operation on tensors in the memory of an NVIDIA GPU. No GPU has run it yet.
 
+use crate::fused::Beside;
 use crate::op::{Input, Op};
 use crate::row_layout::RowLayout;
 use candle::backend::BackendStorage;
@@ -25,44 +26,62 @@ macro_rules! with_elements {
     };
 }
 
+/// The operation, with what is done beside it, if anything, and with which input.
 pub(crate) fn forward(
     op: &Op,
     (x, layout): Input<CudaStorage>,
     operands: &[Input<CudaStorage>],
+    beside: Option<(Beside, Input<CudaStorage>)>,
 ) -> Result<(CudaStorage, Shape)> {
     let rows = RowLayout::of(layout, op.name())?;
-    let y = with_elements!(x, op, |slice| run(op, x, slice, rows, operands))?;
-    Ok((y, layout.shape().clone()))
+    let y = with_elements!(x, op, |slice| run(op, x, slice, rows, operands, beside))?;
+    let shape = beside.map_or(layout.shape().clone(), |(beside, _)| beside.shape(layout.shape()));
+    Ok((y, shape))
 }
 
 /// The function over the rows of `slice`, which is `x`'s, on candle's stream, as a new storage in
-/// which they follow one another.
+/// which they follow one another; ahead of them, with a residual, the sums.
 fn run<T: Element + CudaDType + DeviceRepr>(
     op: &Op,
     x: &CudaStorage,
     slice: &CudaSlice<T>,
-    RowLayout { start, rows, channels, stride }: RowLayout,
+    at: RowLayout,
     operands: &[Input<CudaStorage>],
+    beside: Option<(Beside, Input<CudaStorage>)>,
 ) -> Result<CudaStorage> {
     let stream = x.device.cuda_stream();
     let device = device(stream.context().ordinal(), op.norm, T::TYPE)?;
+    let RowLayout { rows, channels, .. } = at;
+    let sums = if matches!(beside, Some((Beside::Residual, _))) { rows * channels } else { 0 };
     // SAFETY: the kernel writes every element before anything that follows on the stream reads one.
-    let mut y = unsafe { x.device.alloc::<T>(rows * channels)? };
+    let mut results = unsafe { x.device.alloc::<T>(sums + rows * channels)? };
     {
         // The addresses hold while these guards live; the guards order the work with that of
         // other streams, where candle uses several.
-        let (x_address, _x) = slice.device_ptr(&stream);
-        let (y_address, _y) = y.device_ptr_mut(&stream);
+        let (sum_address, _results) = results.device_ptr_mut(&stream);
         let (weight, bias) = op.operands(operands);
         let weight = weight.map(|given| channels_of(op, given, channels, &stream)).transpose()?;
         let bias = bias.map(|given| channels_of(op, given, channels, &stream)).transpose()?;
 
-        let x_address = x_address + (start * size_of::<T>()) as u64;
-        let x_rows = DeviceRows::with_stride(x_address, T::TYPE, rows, channels, stride);
-        let y_rows = DeviceRows::new(y_address, T::TYPE, rows, channels);
-        let mut call =
-            Forward::new(op.norm, x_rows.map_err(Error::wrap)?, y_rows.map_err(Error::wrap)?)
-                .weight_offset(op.weight_offset);
+        let (x_rows, _x) = rows_of(slice, at, &stream)?;
+        let results_at =
+            |address| DeviceRows::new(address, T::TYPE, rows, channels).map_err(Error::wrap);
+        let y_rows = results_at(sum_address + (sums * size_of::<T>()) as u64)?;
+        let mut call = Forward::new(op.norm, x_rows, y_rows).weight_offset(op.weight_offset);
+        let mut _other = None;
+        if let Some((beside, (storage, layout))) = beside {
+            let at = RowLayout::of(layout, op.name())?;
+            let (other, guard) = with_elements!(storage, op, |slice| rows_of(slice, at, &stream))?;
+            _other = Some(guard);
+            call = match beside {
+                Beside::Residual if storage.dtype() != x.dtype() => {
+                    let (lhs, rhs) = (x.dtype(), storage.dtype());
+                    return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op: op.name() }.bt());
+                }
+                Beside::Residual => call.residual_into(other, results_at(sum_address)?),
+                Beside::Gate => call.gate(other),
+            };
+        }
         if let Some((address, element, _)) = weight {
             call = call.weight(address, element);
         }
@@ -70,10 +89,22 @@ fn run<T: Element + CudaDType + DeviceRepr>(
             call = call.bias(address, element);
         }
         // SAFETY: candle's layouts lie within their storages; `channels_of` has checked the
-        // operands' lengths; `y` is new; the guards above keep the tensors until the work is on the stream.
+        // operands' lengths; `results` is new; the guards above keep the tensors until the work is on the stream.
         unsafe { call.launch(&device, stream.cu_stream().cast()) }.map_err(Error::wrap)?;
     }
-    Ok(CudaStorage::wrap_cuda_slice(y, x.device.clone()))
+    Ok(CudaStorage::wrap_cuda_slice(results, x.device.clone()))
+}
+
+/// The rows at `at` in `slice`, and what keeps them until the work is on the stream.
+fn rows_of<'a, T: Element>(
+    slice: &'a CudaSlice<T>,
+    RowLayout { start, rows, channels, stride }: RowLayout,
+    stream: &'a CudaStream,
+) -> Result<(DeviceRows, SyncOnDrop<'a>)> {
+    let (address, guard) = slice.device_ptr(stream);
+    let address = address + (start * size_of::<T>()) as u64;
+    let rows = DeviceRows::with_stride(address, T::TYPE, rows, channels, stride);
+    Ok((rows.map_err(Error::wrap)?, guard))
 }
 
 /// The address and type of a weight or bias of one element per channel.

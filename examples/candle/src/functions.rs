@@ -68,6 +68,24 @@ impl Derf {
 
 macro_rules! modules {
     ($($name:ident),*) => {$(
+        impl $name {
+            /// As [`Layer::add_forward`].
+            ///
+            /// # Errors
+            /// As that.
+            pub fn add_forward(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
+                self.0.add_forward(x, residual)
+            }
+
+            /// As [`Layer::gated_forward`].
+            ///
+            /// # Errors
+            /// As that.
+            pub fn gated_forward(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+                self.0.gated_forward(x, z)
+            }
+        }
+
         impl Module for $name {
             /// As [`Layer`]'s.
             fn forward(&self, x: &Tensor) -> Result<Tensor> {

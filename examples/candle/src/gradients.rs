@@ -1,11 +1,11 @@
 //! The operation's gradients, on the CPU.
 
-use crate::cpu::{dense, with_elements};
+use crate::cpu::{dense, view, with_elements};
 use crate::op::Op;
 use crate::row_layout::RowLayout;
 use candle::backend::BackendStorage;
 use candle::{CpuStorage, Error, Layout, Result, Storage, Tensor, WithDType};
-use dynorm::{Element, Rows, RowsMut};
+use dynorm::{Element, RowsMut};
 
 /// Those of all inputs, in their order: `x`, then the weight and the bias, as far as there are any.
 pub(crate) fn gradients(op: &Op, x: &Tensor, rest: &[&Tensor], dy: &Tensor) -> Result<Vec<Tensor>> {
@@ -56,7 +56,6 @@ fn run<T: Element + WithDType + bytemuck::Zeroable>(
 ) -> Result<(Tensor, Vec<Vec<f32>>)> {
     let dy_rows = dy_rows?;
     let RowLayout { rows, channels, .. } = dy_rows;
-    let view = |data, at: RowLayout| view(data, at).map_err(Error::wrap);
     let mut dx = bytemuck::zeroed_vec::<T>(rows * channels);
     let (mut d_weight, mut d_bias) = (vec![0.0; channels], vec![0.0; channels]);
     let dy = view(T::cpu_storage_as_slice(dy)?, dy_rows)?;
@@ -76,9 +75,4 @@ fn run<T: Element + WithDType + bytemuck::Zeroable>(
     let sums = [(op.weight, d_weight), (op.bias, d_bias)];
     let sums = sums.into_iter().filter_map(|(there, sums)| there.then_some(sums)).collect();
     Ok((Tensor::from_vec(dx, x.shape(), x.device())?, sums))
-}
-
-/// The rows at `at` in `data`.
-fn view<T: Element>(data: &[T], at: RowLayout) -> std::result::Result<Rows<'_>, dynorm::Error> {
-    Rows::with_stride(data.get(at.start..).unwrap_or_default(), at.rows, at.channels, at.stride)
 }

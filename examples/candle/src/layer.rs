@@ -1,7 +1,8 @@
 //! A function with its weights.
 
+use crate::fused::{Beside, Fused};
 use crate::op::Op;
-use candle::{Module, Result, Tensor};
+use candle::{Error, Module, Result, Tensor};
 use dynorm::Norm;
 
 /// Any of dynorm's functions, with the weights that it has:
@@ -50,6 +51,68 @@ impl Layer {
         self.weight_offset = offset;
         self
     }
+
+    /// `x + residual`, and the function of it, in one pass: what stands between the parts of a transformer's block. Both are
+    /// contiguous, of `x`'s type and shape, and the bits of the two steps.
+    ///
+    /// ```
+    /// use candle::{Device, Tensor};
+    /// use dynorm::Norm;
+    /// use dynorm_candle::Layer;
+    ///
+    /// let x = Tensor::new(&[1_f32, 2.], &Device::Cpu)?;
+    /// let residual = Tensor::new(&[4_f32, 3.], &Device::Cpu)?;
+    /// let (sum, y) = Layer::new(Norm::RmsNorm { eps: 0.0 }).add_forward(&x, &residual)?;
+    /// assert_eq!(sum.to_vec1::<f32>()?, [5., 5.]);
+    /// assert_eq!(y.to_vec1::<f32>()?, [1., 1.]);
+    /// # Ok::<(), candle::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Module::forward); a `residual` of another type, shape or device. It has no gradients.
+    pub fn add_forward(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
+        let both = self.fused(x, residual, Beside::Residual)?;
+        Ok((both.get(0)?, both.get(1)?))
+    }
+
+    /// The function of `x` times `silu(z)`, of `x`'s type and shape, contiguous; rounded once. `z` has the
+    /// shape of `x`, and may have another type.
+    ///
+    /// ```
+    /// use candle::{Device, Tensor};
+    /// use dynorm::Norm;
+    /// use dynorm_candle::Layer;
+    ///
+    /// let x = Tensor::new(&[5_f32, 5.], &Device::Cpu)?;
+    /// let z = Tensor::new(&[50_f32, 0.], &Device::Cpu)?;
+    /// let y = Layer::new(Norm::RmsNorm { eps: 0.0 }).gated_forward(&x, &z)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [50., 0.]);
+    /// # Ok::<(), candle::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Module::forward); a `z` of another shape or device. It has no gradients.
+    pub fn gated_forward(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        self.fused(x, z, Beside::Gate)
+    }
+
+    fn fused(&self, x: &Tensor, other: &Tensor, beside: Beside) -> Result<Tensor> {
+        if x.shape() != other.shape() {
+            let (lhs, rhs) = (x.shape().clone(), other.shape().clone());
+            return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: self.norm.name() }.bt());
+        }
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        x.apply_op2(other, Fused { op: self.op(), weight, bias, beside })
+    }
+
+    fn op(&self) -> Op {
+        Op {
+            norm: self.norm,
+            weight_offset: self.weight_offset,
+            weight: self.weight.is_some(),
+            bias: self.bias.is_some(),
+        }
+    }
 }
 
 impl Module for Layer {
@@ -59,12 +122,7 @@ impl Module for Layer {
     /// Element types other than f32, f16 and bf16; rows that do not lie at even distances; weights
     /// that are not contiguous or not one per channel; parameters out of range; tensors on different devices.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let op = Op {
-            norm: self.norm,
-            weight_offset: self.weight_offset,
-            weight: self.weight.is_some(),
-            bias: self.bias.is_some(),
-        };
+        let op = self.op();
         match (&self.weight, &self.bias) {
             (None, None) => x.apply_op1(op),
             (Some(only), None) | (None, Some(only)) => x.apply_op2(only, op),

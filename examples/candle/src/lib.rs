@@ -18,14 +18,19 @@
 //! operations are; with the feature `cuda` tensors on a GPU stay there, and the work goes on
 //! candle's stream. **No GPU has run that path yet.**
 //!
+//! [`Layer::add_forward`] adds a residual before the function, and [`Layer::gated_forward`] applies a gate behind it, in
+//! one operation; both are methods of the others, too.
+//!
 //! Rows must lie at even distances, as they do in contiguous tensors, at any offset, and in those
 //! narrowed in their first or last dimension. Other layouts are refused. On the CPU the operations have gradients, by
-//! dynorm's own kernels: of `x`, weight and bias, not of the functions' parameters, which are no tensors.
+//! dynorm's own kernels: of `x`, weight and bias, not of the functions' parameters, which are no tensors, and not
+//! with a residual or a gate.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod functions;
+mod fused;
 mod gradients;
 mod layer;
 mod op;

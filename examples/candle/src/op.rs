@@ -43,12 +43,12 @@ impl CustomOp1 for Op {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        cpu::forward(self, (x, x_layout), &[])
+        cpu::forward(self, (x, x_layout), &[], None)
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, x_layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::forward(self, (x, x_layout), &[])
+        cuda::forward(self, (x, x_layout), &[], None)
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -68,7 +68,7 @@ impl CustomOp2 for Op {
         a: &CpuStorage,
         a_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        cpu::forward(self, (x, x_layout), &[(a, a_layout)])
+        cpu::forward(self, (x, x_layout), &[(a, a_layout)], None)
     }
 
     #[cfg(feature = "cuda")]
@@ -79,7 +79,7 @@ impl CustomOp2 for Op {
         a: &CudaStorage,
         a_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda::forward(self, (x, x_layout), &[(a, a_layout)])
+        cuda::forward(self, (x, x_layout), &[(a, a_layout)], None)
     }
 
     fn bwd(
@@ -108,7 +108,7 @@ impl CustomOp3 for Op {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        cpu::forward(self, (x, x_layout), &[(a, a_layout), (b, b_layout)])
+        cpu::forward(self, (x, x_layout), &[(a, a_layout), (b, b_layout)], None)
     }
 
     #[cfg(feature = "cuda")]
@@ -121,7 +121,7 @@ impl CustomOp3 for Op {
         b: &CudaStorage,
         b_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda::forward(self, (x, x_layout), &[(a, a_layout), (b, b_layout)])
+        cuda::forward(self, (x, x_layout), &[(a, a_layout), (b, b_layout)], None)
     }
 
     fn bwd(

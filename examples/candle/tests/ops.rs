@@ -130,6 +130,75 @@ fn views_give_the_bits_of_their_copies() -> Result<()> {
     Ok(())
 }
 
+/// A residual gives the bits of the two steps; the gate, those of f32 rounded once, to what is left of its exactness.
+#[test]
+fn a_residual_or_a_gate_in_one_operation() -> Result<()> {
+    for device in devices() {
+        for dtype in TYPES {
+            let whole = ramp(&[2, 5, 70], dtype)?.to_device(&device)?;
+            let x = whole.narrow(2, 3, 64)?;
+            let other = ramp(&[2, 5, 64], dtype)?.affine(-0.7, 0.3)?.to_device(&device)?;
+            let weight = ramp(&[64], DType::F32)?.to_device(&device)?;
+            let bias = ramp(&[64], DType::F16)?.to_device(&device)?;
+            for norm in Norm::DEFAULTS {
+                let layer = Layer::new(norm).weight(weight.clone()).bias(bias.clone());
+                let (sum, y) = layer.add_forward(&x, &other)?;
+                let wanted = (&x + &other)?;
+                assert_eq!((sum.dims(), sum.dtype()), (x.dims(), dtype));
+                assert_eq!(f64s(&sum)?, f64s(&wanted)?, "{norm:?}");
+                assert_eq!(f64s(&y)?, f64s(&layer.forward(&wanted)?)?, "{norm:?}");
+
+                let gated = layer.gated_forward(&x, &other)?;
+                assert_eq!((gated.dims(), gated.dtype()), (x.dims(), dtype));
+                let (y, z) = (f64s(&layer.forward(&x.to_dtype(DType::F32)?)?)?, f64s(&other)?);
+                let tolerance = match dtype {
+                    DType::F32 => 1e-5,
+                    DType::F16 => 1e-3,
+                    _ => 8e-3,
+                };
+                for ((gated, y), z) in f64s(&gated)?.into_iter().zip(y).zip(z) {
+                    let wanted = y * z / (1.0 + (-z).exp());
+                    assert!((gated - wanted).abs() <= tolerance * (1.0 + wanted.abs()), "{norm:?}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn named_layers_have_them_too() -> Result<()> {
+    let (x, other) = (ramp(&[3, 20], DType::F32)?, ramp(&[3, 20], DType::F32)?.affine(0.3, 1.0)?);
+    let weight = ramp(&[20], DType::F32)?;
+    let layer = Layer::new(Norm::RmsNorm { eps: 1e-3 }).weight(weight.clone());
+    let named = RmsNorm::new(weight, 1e-3);
+    let (sum, y) = named.add_forward(&x, &other)?;
+    assert_eq!((f64s(&sum)?, f64s(&y)?), {
+        let (sum, y) = layer.add_forward(&x, &other)?;
+        (f64s(&sum)?, f64s(&y)?)
+    });
+    assert_eq!(f64s(&named.gated_forward(&x, &x)?)?, f64s(&layer.gated_forward(&x, &x)?)?);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_beside_is_refused() -> Result<()> {
+    let x = ramp(&[2, 3, 8], DType::F32)?;
+    let rms = Layer::new(Norm::RmsNorm { eps: 1e-5 });
+    let why = |other: &Tensor| rms.add_forward(&x, other).unwrap_err().to_string();
+    assert!(why(&ramp(&[3, 2, 8], DType::F32)?).contains("shape mismatch in rms_norm"));
+    assert!(why(&x.to_dtype(DType::F16)?).contains("F16"));
+    let apart = ramp(&[3, 2, 8], DType::F32)?.transpose(0, 1)?;
+    assert!(why(&apart).contains("rms_norm: rows do not lie at even distances"));
+    assert!(rms.gated_forward(&x, &apart).unwrap_err().to_string().contains("even distances"));
+
+    let variable = Var::from_tensor(&x)?;
+    let (sum, y) = rms.add_forward(&variable, &x)?;
+    let error = (sum + y)?.sum_all()?.backward().unwrap_err().to_string();
+    assert!(error.contains("backward is not supported for rms_norm"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn named_layers_are_the_functions() -> Result<()> {
     let x = ramp(&[3, 20], DType::F32)?;

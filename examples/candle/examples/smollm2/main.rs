@@ -1,5 +1,5 @@
-//! SmolLM2-135M-Instruct answers a question, with candle's RMSNorm and with dynorm's: the same
-//! tokens, and the time that each spends in it. `run.sh` gets the model and calls this.
+//! SmolLM2-135M-Instruct answers a question, with candle's RMSNorm, with dynorm's, and with dynorm's that adds the residual,
+//! too: the same tokens, and the time that each spends in it. `run.sh` gets the model and calls this.
 
 mod chat;
 mod model;
@@ -32,9 +32,9 @@ fn main() -> Result<()> {
 
     // What all others are compared with; it also warms the machine up.
     let first = answer(&mut model, &chat, &question, Library::Candle)?;
-    let mut runs = [vec![], vec![]];
+    let mut runs = Library::ALL.map(|_| vec![]);
     for _ in 0..REPEATS {
-        for (library, runs) in [Library::Candle, Library::Dynorm].into_iter().zip(&mut runs) {
+        for (library, runs) in Library::ALL.into_iter().zip(&mut runs) {
             let run = answer(&mut model, &chat, &question, library)?;
             if run.tokens != first.tokens {
                 return Err(Error::msg(difference(&first, &run, library)));
@@ -57,7 +57,7 @@ struct Run {
     decode: Vec<Times>,
 }
 
-/// The time of a pass, and the part of it that went into RMSNorm.
+/// The time of a pass, and the part of it that went into RMSNorm and the additions before it.
 #[derive(Clone, Copy)]
 struct Times {
     all: Duration,
@@ -107,11 +107,11 @@ fn difference(first: &Run, run: &Run, library: Library) -> String {
     )
 }
 
-fn report(question: usize, runs: &[Vec<Run>; 2]) {
+fn report(question: usize, runs: &[Vec<Run>; 3]) {
     let answer = &runs[0][0];
     let lead = answer.leads.iter().copied().fold(f32::INFINITY, f32::min);
     println!(
-        "The same {} tokens with both, {REPEATS} times each; every one at least {lead:.4} ahead of the next best.",
+        "The same {} tokens with each, {REPEATS} times each; every one at least {lead:.4} ahead of the next best.",
         answer.tokens.len(),
     );
     println!("{:26}{:>12}{:>12}{:>8}", "Medians", "in norms", "in all", "share");
@@ -119,9 +119,10 @@ fn report(question: usize, runs: &[Vec<Run>; 2]) {
     print_medians("writing a token", runs.each_ref().map(|runs| decode(runs)));
 }
 
-fn print_medians(what: &str, times: [Vec<Times>; 2]) {
+fn print_medians(what: &str, times: [Vec<Times>; 3]) {
     println!("{what}");
-    for (name, times) in ["candle_nn::RmsNorm", "dynorm_candle::RmsNorm"].into_iter().zip(times) {
+    for (library, times) in Library::ALL.into_iter().zip(times) {
+        let name = library.name();
         let norms = median(times.iter().map(|times| times.norms));
         let all = median(times.iter().map(|times| times.all));
         println!("  {name:24}{norms:>9.1} µs{all:>9.0} µs{:>7.2}%", 100.0 * norms / all);

@@ -87,11 +87,14 @@ impl Model {
         let mask = causal_mask(self.read, count)?;
         let tokens = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = self.embedding.index_select(&tokens, 0)?.unsqueeze(0)?;
+        let mut branch = None;
         for block in &mut self.blocks {
-            x = block.forward(&x, &rope, mask.as_ref(), watch)?;
+            let (sum, next) = block.forward(&x, branch.as_ref(), &rope, mask.as_ref(), watch)?;
+            (x, branch) = (sum, Some(next));
         }
         self.read += count;
-        let last = self.norm.forward(&x, watch)?.narrow(1, count - 1, 1)?.squeeze(0)?;
+        let normed = normed(&self.norm, &x, branch.as_ref(), watch)?.1;
+        let last = normed.narrow(1, count - 1, 1)?.squeeze(0)?;
         last.matmul(&self.embedding.t()?)?.flatten_all()?.to_vec1()
     }
 }
@@ -119,18 +122,33 @@ impl Block {
         })
     }
 
-    /// `x` is (1, tokens, channels).
+    /// `x` is (1, tokens, channels), and what the block before adds to it. Gives their sum with what attention adds,
+    /// and what this block adds to that.
     fn forward(
         &mut self,
         x: &Tensor,
+        before: Option<&Tensor>,
         rope: &Rope,
         mask: Option<&Tensor>,
         watch: &mut Stopwatch,
-    ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(x, watch)?;
-        let x = (x + self.attention.forward(&normed, rope, mask)?)?;
-        let normed = self.feed_forward_norm.forward(&x, watch)?;
-        &x + self.feed_forward.forward(&normed)?
+    ) -> Result<(Tensor, Tensor)> {
+        let (x, normed) = normed(&self.attention_norm, x, before, watch)?;
+        let attended = self.attention.forward(&normed, rope, mask)?;
+        let (x, normed) = self.feed_forward_norm.add_forward(&attended, &x, watch)?;
+        Ok((x, self.feed_forward.forward(&normed)?))
+    }
+}
+
+/// `x` with what the block before adds to it, and RMSNorm of that.
+fn normed(
+    norm: &RmsNorm,
+    x: &Tensor,
+    before: Option<&Tensor>,
+    watch: &mut Stopwatch,
+) -> Result<(Tensor, Tensor)> {
+    match before {
+        Some(before) => norm.add_forward(before, x, watch),
+        None => Ok((x.clone(), norm.forward(x, watch)?)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! RMSNorm by candle and by dynorm, and the time that each takes.
+//! RMSNorm by candle and by dynorm, with the residual that is added before it, and the time that they take.
 
 use candle::{Module, Result, Tensor};
 use std::time::{Duration, Instant};
@@ -10,9 +10,25 @@ pub enum Library {
     Candle,
     /// `dynorm_candle::RmsNorm`.
     Dynorm,
+    /// The same, which adds the residual, too.
+    Fused,
 }
 
-/// Which RMSNorm to call, and the time spent in its calls since the last [`take`](Self::take).
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Candle, Self::Dynorm, Self::Fused];
+
+    /// The name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candle => "candle_nn::RmsNorm",
+            Self::Dynorm => "dynorm_candle::RmsNorm",
+            Self::Fused => "  its add_forward",
+        }
+    }
+}
+
+/// Which RMSNorm to call, and the time spent in its calls and the additions before them since the last [`take`](Self::take).
 #[derive(Debug)]
 pub struct Stopwatch {
     library: Library,
@@ -28,6 +44,13 @@ impl Stopwatch {
     /// The time spent, which starts again from 0.
     pub fn take(&mut self) -> Duration {
         std::mem::take(&mut self.spent)
+    }
+
+    fn time<R>(&mut self, call: impl FnOnce(Library) -> R) -> R {
+        let start = Instant::now();
+        let result = call(self.library);
+        self.spent += start.elapsed();
+        result
     }
 }
 
@@ -49,12 +72,30 @@ impl RmsNorm {
 
     /// RMSNorm over the last dimension of `x`.
     pub fn forward(&self, x: &Tensor, watch: &mut Stopwatch) -> Result<Tensor> {
-        let start = Instant::now();
-        let y = match watch.library {
+        watch.time(|library| self.norm(library, x))
+    }
+
+    /// `x + residual`, and RMSNorm of it.
+    pub fn add_forward(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        watch: &mut Stopwatch,
+    ) -> Result<(Tensor, Tensor)> {
+        watch.time(|library| match library {
+            Library::Fused => self.dynorm.add_forward(x, residual),
+            Library::Candle | Library::Dynorm => {
+                let sum = (residual + x)?;
+                let y = self.norm(library, &sum)?;
+                Ok((sum, y))
+            }
+        })
+    }
+
+    fn norm(&self, library: Library, x: &Tensor) -> Result<Tensor> {
+        match library {
             Library::Candle => self.candle.forward(x),
-            Library::Dynorm => self.dynorm.forward(x),
-        };
-        watch.spent += start.elapsed();
-        y
+            Library::Dynorm | Library::Fused => self.dynorm.forward(x),
+        }
     }
 }
