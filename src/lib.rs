@@ -50,7 +50,7 @@
 //!   even, also to bf16, whose NaNs and subnormals are kept.
 //! * On one processor and instruction set the same row gives the same bits in any batch, at any place,
 //!   under any split, at any alignment, in place or not. Between instruction sets, and of DyT, DyISRU, Derf
-//!   and gates between processors of different makers, results differ within the errors of the README's tables.
+//!   and gates between processors of different makers, results differ within the errors that `docs/accuracy.md` states.
 //! * A NaN among the inputs of an element gives a NaN; in an output of i8, which has none, 0. The element-wise functions have their
 //!   limits at ±infinity. RMSNorm and LayerNorm give what IEEE arithmetic gives: where a sum of
 //!   squares overflows (from about 1.8e19 / sqrt(C) on), finite elements become 0 times weight.
