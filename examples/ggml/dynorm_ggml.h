@@ -16,4 +16,15 @@ struct ggml_tensor *dynorm_ggml(struct ggml_context *context, const dynorm_norm 
                                 struct ggml_tensor *x, struct ggml_tensor *weight,
                                 struct ggml_tensor *bias);
 
+/* What dynorm_ggml_add makes, each of x's type and shape: views of one node. */
+struct dynorm_ggml_sum {
+  struct ggml_tensor *sum, *y;
+};
+
+/* sum = x + residual, rounded to their type, and y = dynorm_ggml of it, in one pass: what stands between the parts of a
+ * transformer's block. residual has x's type and shape; its rows may have gaps, too. */
+struct dynorm_ggml_sum dynorm_ggml_add(struct ggml_context *context, const dynorm_norm *norm, struct ggml_tensor *x,
+                                       struct ggml_tensor *residual, struct ggml_tensor *weight,
+                                       struct ggml_tensor *bias);
+
 #endif

@@ -35,8 +35,20 @@ const struct function functions[FUNCTIONS] = {
     {"DyISRU", {.function = DYNORM_DYISRU, .beta = 4, .scale = 2}, dyisru, true},
 };
 
-struct ggml_tensor *by_dynorm(struct ggml_context *context, const struct function *function,
-                              struct inputs in) {
+struct dynorm_ggml_sum by_dynorm(struct ggml_context *context, const struct function *function,
+                                 struct inputs in) {
   struct ggml_tensor *bias = function->biased ? in.bias : NULL;
-  return dynorm_ggml(context, &function->norm, in.x, in.weight, bias);
+  if (in.residual) {
+    return dynorm_ggml_add(context, &function->norm, in.x, in.residual, in.weight, bias);
+  }
+  struct ggml_tensor *y = dynorm_ggml(context, &function->norm, in.x, in.weight, bias);
+  return (struct dynorm_ggml_sum){.sum = in.x, .y = y};
+}
+
+struct dynorm_ggml_sum by_ggml(struct ggml_context *context, const struct function *function,
+                               struct inputs in) {
+  if (in.residual) {
+    in.x = ggml_add(context, in.x, in.residual);
+  }
+  return (struct dynorm_ggml_sum){.sum = in.x, .y = function->by_ggml(context, &function->norm, in)};
 }

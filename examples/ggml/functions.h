@@ -4,9 +4,9 @@
 
 #include "dynorm_ggml.h"
 
-/* x, and one weight and one bias per channel. */
+/* x, a residual of its shape or NULL, and one weight and one bias per channel. */
 struct inputs {
-  struct ggml_tensor *x, *weight, *bias;
+  struct ggml_tensor *x, *residual, *weight, *bias;
 };
 
 struct function {
@@ -21,8 +21,11 @@ struct function {
 enum { FUNCTIONS = 4 };
 extern const struct function functions[FUNCTIONS];
 
-/* The function as one node of dynorm's. */
-struct ggml_tensor *by_dynorm(struct ggml_context *context, const struct function *function,
-                              struct inputs in);
+/* The function as one node of dynorm's; with a residual the sum is made by it, too. */
+struct dynorm_ggml_sum by_dynorm(struct ggml_context *context, const struct function *function,
+                                 struct inputs in);
+/* The same by ggml's nodes. Without a residual the sum is x. */
+struct dynorm_ggml_sum by_ggml(struct ggml_context *context, const struct function *function,
+                               struct inputs in);
 
 #endif

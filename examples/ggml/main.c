@@ -86,22 +86,36 @@ static int check(const struct function *function, struct inputs in, int threads)
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     struct graph graph = graph_new();
     struct ggml_context *context = graph.context;
+    bool narrow = types[i].type != GGML_TYPE_F32;
     struct inputs ours = in, theirs = in;
-    if (types[i].type != GGML_TYPE_F32) {
+    if (narrow) {
       ours.x = ggml_cast(context, in.x, types[i].type);
+      ours.residual = in.residual ? ggml_cast(context, in.residual, types[i].type) : NULL;
     }
     /* ggml's nodes take f32 without gaps. */
     theirs.x = ggml_cast(context, ours.x, GGML_TYPE_F32);
-    struct ggml_tensor *expected = function->by_ggml(context, &function->norm, theirs);
-    struct ggml_tensor *y = ggml_cast(context, by_dynorm(context, function, ours), GGML_TYPE_F32);
-    graph_add(&graph, expected);
-    graph_add(&graph, y);
+    if (in.residual) {
+      /* The sum as it is stored. */
+      theirs.x = ggml_add(context, theirs.x, ggml_cast(context, ours.residual, GGML_TYPE_F32));
+      theirs.residual = NULL;
+      if (narrow) {
+        theirs.x = ggml_cast(context, ggml_cast(context, theirs.x, types[i].type), GGML_TYPE_F32);
+      }
+    }
+    struct dynorm_ggml_sum expected = by_ggml(context, function, theirs);
+    struct dynorm_ggml_sum found = by_dynorm(context, function, ours);
+    found.y = ggml_cast(context, found.y, GGML_TYPE_F32);
+    found.sum = ggml_cast(context, found.sum, GGML_TYPE_F32);
+    struct ggml_tensor *results[] = {expected.sum, expected.y, found.sum, found.y};
+    for (size_t k = 0; k < sizeof results / sizeof *results; k++) {
+      graph_add(&graph, results[k]);
+    }
     GGML_ASSERT(ggml_gallocr_alloc_graph(graph.memory, graph.nodes));
     graph_compute(&graph);
-    double apart = difference(expected, y);
-    if (!(apart <= types[i].tolerance)) {
-      printf("%s, %s, %d threads: apart by %g\n", function->name, ggml_type_name(types[i].type),
-             threads, apart);
+    double apart = difference(expected.y, found.y), sums = difference(expected.sum, found.sum);
+    if (!(apart <= types[i].tolerance) || sums != 0) {
+      printf("%s%s, %s, %d threads: apart by %g, sums by %g\n", function->name, in.residual ? " and residual" : "",
+             ggml_type_name(types[i].type), threads, apart, sums);
       failures++;
     }
     graph_free(&graph);
@@ -122,8 +136,10 @@ static void measure(const struct function *function, struct inputs in) {
     *graph = graph_new();
     struct inputs step = in;
     for (int i = 0; i < DEPTH; i++) {
-      step.x = dynorm ? by_dynorm(graph->context, function, step)
-                      : function->by_ggml(graph->context, &function->norm, step);
+      struct dynorm_ggml_sum made =
+          (dynorm ? by_dynorm : by_ggml)(graph->context, function, step);
+      step.x = made.y;
+      step.residual = in.residual ? made.sum : NULL;
     }
     graph_add(graph, step.x);
     GGML_ASSERT(ggml_gallocr_alloc_graph(graph->memory, graph->nodes));
@@ -138,7 +154,8 @@ static void measure(const struct function *function, struct inputs in) {
       times[dynorm][repeat] = ggml_time_us() - start;
     }
   }
-  printf("%-10s%5d x %d", function->name, (int)in.x->ne[1], (int)in.x->ne[0]);
+  printf("%-10s%-11s%4d x %d", function->name, in.residual ? " + residual" : "", (int)in.x->ne[1],
+         (int)in.x->ne[0]);
   for (int dynorm = 0; dynorm < 2; dynorm++) {
     qsort(times[dynorm], REPEATS, sizeof **times, ascending);
     printf("%12.2f", (double)times[dynorm][REPEATS / 2] / DEPTH);
@@ -151,20 +168,26 @@ int main(void) {
   ggml_time_init();
   backend = ggml_backend_cpu_init();
 
-  struct ggml_init_params params = {.mem_size = 16 * ggml_tensor_overhead(), .no_alloc = true};
+  struct ggml_init_params params = {.mem_size = 32 * ggml_tensor_overhead(), .no_alloc = true};
   struct ggml_context *context = ggml_init(params);
   struct ggml_tensor *one = ggml_new_tensor_2d(context, GGML_TYPE_F32, CHANNELS, 1);
   struct ggml_tensor *many = ggml_new_tensor_2d(context, GGML_TYPE_F32, CHANNELS, 512);
+  struct ggml_tensor *residual = ggml_new_tensor_2d(context, GGML_TYPE_F32, CHANNELS, 512);
   struct ggml_tensor *weight = ggml_new_tensor_1d(context, GGML_TYPE_F32, CHANNELS);
   struct ggml_tensor *bias = ggml_new_tensor_1d(context, GGML_TYPE_F32, CHANNELS);
   /* Rows of 1,001 channels with gaps between rows and planes, from the 17th channel on. */
   struct ggml_tensor *x = ggml_view_3d(context, many, 1001, 5, 3, many->nb[1], 7 * many->nb[1],
                                        16 * sizeof(float));
-  struct inputs gaps = {x, ggml_view_1d(context, weight, 1001, 4), ggml_view_1d(context, bias, 1001, 0)};
+  struct ggml_tensor *apart = ggml_view_3d(context, residual, 1001, 5, 3, 2 * residual->nb[1],
+                                           11 * residual->nb[1], 3 * sizeof(float));
+  struct ggml_tensor *weights = ggml_view_1d(context, weight, 1001, 4);
+  struct ggml_tensor *biases = ggml_view_1d(context, bias, 1001, 0);
+  struct ggml_tensor *first = ggml_view_2d(context, residual, CHANNELS, 1, residual->nb[1], 0);
   ggml_backend_buffer_t memory = ggml_backend_alloc_ctx_tensors(context, backend);
   GGML_ASSERT(memory);
   fill(one);
   fill(many);
+  fill(residual);
   fill(weight);
   fill(bias);
 
@@ -172,17 +195,20 @@ int main(void) {
   for (int threads = 1; threads <= 3; threads++) {
     ggml_backend_cpu_set_n_threads(backend, threads);
     for (int i = 0; i < FUNCTIONS; i++) {
-      failures += check(&functions[i], gaps, threads);
+      failures += check(&functions[i], (struct inputs){x, NULL, weights, biases}, threads);
+      failures += check(&functions[i], (struct inputs){x, apart, weights, biases}, threads);
     }
   }
   if (failures == 0) {
     printf("The same results in f32, f16 and bf16, by 1, 2 and 3 threads.\n\n");
-    printf("Median microseconds per norm, f32, %d threads\n%-21s%12s%12s\n", THREADS, "", "ggml",
+    printf("Median microseconds per norm, f32, %d threads\n%-32s%12s%12s\n", THREADS, "", "ggml",
            "dynorm");
     ggml_backend_cpu_set_n_threads(backend, THREADS);
     for (int i = 0; i < FUNCTIONS; i++) {
-      measure(&functions[i], (struct inputs){one, weight, bias});
-      measure(&functions[i], (struct inputs){many, weight, bias});
+      measure(&functions[i], (struct inputs){one, NULL, weight, bias});
+      measure(&functions[i], (struct inputs){many, NULL, weight, bias});
+      measure(&functions[i], (struct inputs){one, first, weight, bias});
+      measure(&functions[i], (struct inputs){many, residual, weight, bias});
     }
   }
 
