@@ -274,7 +274,8 @@ mod tests {
     /// What a closer look says.
     fn checked(args: &dynorm_forward_args) -> Result<(), Refusal> {
         args.norm()?;
-        (args.isa()?, args.flags()?.stream()?);
+        args.isa()?;
+        args.flags()?.stream()?;
         args.tensors()?;
         Ok(())
     }
