@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times other people's kernels on the shapes of benches/cuda.rs, the same way: calls captured into
 a graph, median of the replays; and dynorm through its C interface among them. One JSON line per
-measurement. Run by run.py; peer_calls.py and fused_peer_calls.py have the peers.
+measurement. Run by run.py; peer_calls.py, fused_peer_calls.py and training_peer_calls.py have the peers.
 
 A call whose result is not the function, computed by PyTorch in f64, is not timed.
 """
@@ -16,6 +16,7 @@ import torch
 
 from fused_peer_calls import QUANTIZED, fused_peers
 from peer_calls import peers
+from training_peer_calls import training_peers
 
 TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 # What a result may differ from the exact one, relative to the larger of it and 1: some peers round
@@ -124,6 +125,14 @@ def fused_shapes(extent):
             yield "fused, small", "bf16", small_tensors(2, rows, channels)
 
 
+def training_shapes(extent):
+    """Large ones of x and dy."""
+    for channels in extent.fused:
+        for element, dtype in TYPES.items():
+            rows = extent.bytes // (channels * dtype.itemsize)
+            yield "training", element, [tensors(2, rows, channels, element)] * 4
+
+
 def small_tensors(count, rows, channels):
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     sets = 4 * l2 // ((2 + 2 * count) * rows * channels) + 1
@@ -138,7 +147,8 @@ def main():
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.seconds
     extent = Extent(arguments.quick, arguments.smoke)
-    for everybody, of_extent in [(peers(), shapes), (fused_peers(), fused_shapes)]:
+    everything = [(peers(), shapes), (fused_peers(), fused_shapes), (training_peers(), training_shapes)]
+    for everybody, of_extent in everything:
         for kind, element, inputs in of_extent(extent):
             for peer in everybody:
                 if time.monotonic() < end:

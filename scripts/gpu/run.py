@@ -19,7 +19,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tables import backward_table, bandwidth_table, exhaustive_table, fused_table, matvec_table, small_table
+from tables import (
+    backward_table, bandwidth_table, exhaustive_table, fused_table, matvec_table, small_table, training_table,
+)  # fmt: skip
 
 HERE = pathlib.Path(__file__).resolve().parent
 # The tests that are little enough for the sanitizer.
@@ -132,7 +134,9 @@ def main():
         getattr(runner, step)()
     results = {"smoke": arguments.smoke, "passed": runner.passed, "measured": runner.rows}
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
-    makers = [exhaustive_table, small_table, bandwidth_table, fused_table, backward_table, matvec_table]
+    makers = [
+        exhaustive_table, small_table, bandwidth_table, fused_table, backward_table, training_table, matvec_table,
+    ]  # fmt: skip
     tables = [make(runner.rows) for make in makers]
     warning = "**Made with --smoke: the figures mean nothing.**\n\n" if arguments.smoke else ""
     (arguments.output / "results.md").write_text(warning + "\n".join(tables))

@@ -93,6 +93,19 @@ def backward_table(rows):
     return title + table(head, cells)
 
 
+def training_table(rows):
+    """Per function, type and width: everybody's time of a call and its gradients, and GB/s of what has to be moved."""
+    rows = [row for row in rows if row["kind"] == "training"]
+    order = lambda row: (row["function"], row["type"], row["channels"], row["us"])
+    keys = ["function", "type", "rows", "channels", "who"]
+    cells = [[*(row[key] for key in keys), f"{row['us']:.2f}", f"{row['gb_per_s']:.0f}"] for row in sorted(rows, key=order)]
+    title = (
+        "A call on large tensors and its gradients, of x, weight and (not of RMSNorm) bias, in a captured graph. Moved are x and y, "
+        "and x, dy and dx.\n\n"
+    )
+    return title + table([*keys, "us", "GB/s"], cells)
+
+
 def matvec_table(rows):
     """Per shape and function: time over that of the product alone, with the function before it and inside."""
     times = {(row["outputs"], row["inputs"], row["function"], row["form"]): row for row in rows if row["kind"] == "matvec"}

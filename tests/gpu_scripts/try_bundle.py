@@ -29,11 +29,19 @@ WHO = {
 }
 # Who has calls with a residual, and with one in fp8.
 WHO_RESIDUAL = {**WHO, "dynorm": FUNCTIONS, "Liger": {"rms_norm"}, "FlashInfer": {"rms_norm"}, "quack": {"rms_norm"}}
+# Who has gradients.
+WHO_TRAINING = {
+    "dynorm, C": FUNCTIONS,
+    "torch eager": FUNCTIONS,
+    "torch.compile": FUNCTIONS,
+    "Liger": WHO["Liger"],
+    "quack": {"rms_norm"},
+}
 WHO_FP8 = {"dynorm", "dynorm, C", "dynorm, C, programmatic", "torch.compile", "FlashInfer"}
 KINDS = {
     "machine", "loading", "exhaustive", "bandwidth", "latency", "latency, programmatic", "latency, warm",
     "host time of a call", "host time of a call, C", "fused", "fused, small", "fused, small, programmatic",
-    "backward",
+    "backward", "training",
     "matvec",
 }  # fmt: skip
 
@@ -68,6 +76,8 @@ def main():
     assert residual == WHO_RESIDUAL, residual
     fp8 = who("fused", "residual, fp8_e4m3, scale given")
     assert fp8.keys() == WHO_FP8, fp8
+    training = who("training")
+    assert training == WHO_TRAINING, training
     tables = (RESULTS / "results.md").read_text()
     lines = [line for line in tables.splitlines() if line.startswith("| ")]
     assert len(lines) > sum(row["kind"] == "bandwidth" for row in rows), tables

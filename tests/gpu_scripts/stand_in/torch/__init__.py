@@ -34,6 +34,9 @@ class Tensor:
     is_cuda = True
     device = types.SimpleNamespace(index=0)
 
+    # What it was made of: tensors, each with a function from the gradient of this one to a part of its own.
+    made_of = ()
+
     def __init__(self, array):
         array = numpy.ascontiguousarray(array)
         address = ctypes.c_uint64()
@@ -92,35 +95,48 @@ class Tensor:
     def __getitem__(self, rows):
         return Tensor(self.array[rows])
 
-    def _with(self, other, operation):
-        other = other.array if isinstance(other, Tensor) else self.array.dtype.type(other)
-        return Tensor(operation(self.array, other))
+    def detach(self):
+        return Tensor(self.array)
+
+    def requires_grad_(self):
+        return self
+
+    def _with(self, other, operation, slopes):
+        a, b = self.array, other.array if isinstance(other, Tensor) else self.array.dtype.type(other)
+        result = Tensor(operation(a, b))
+        result.made_of = [(self, lambda d: d * slopes[0](a, b))]
+        if isinstance(other, Tensor):
+            result.made_of.append((other, lambda d: d * slopes[1](a, b)))
+        return result
 
     def __add__(self, other):
-        return self._with(other, numpy.add)
+        return self._with(other, numpy.add, [lambda a, b: 1.0, lambda a, b: 1.0])
 
     def __sub__(self, other):
-        return self._with(other, numpy.subtract)
+        return self._with(other, numpy.subtract, [lambda a, b: 1.0, lambda a, b: -1.0])
 
     def __mul__(self, other):
-        return self._with(other, numpy.multiply)
+        return self._with(other, numpy.multiply, [lambda a, b: b, lambda a, b: a])
 
     def __truediv__(self, other):
-        return self._with(other, numpy.divide)
+        return self._with(other, numpy.divide, [lambda a, b: 1.0 / b, lambda a, b: -a / b**2])
 
     __radd__, __rmul__ = __add__, __mul__
 
 
-def _by_element(function):
+def _by_element(function, slope):
     def apply(x):
-        return Tensor(numpy.vectorize(function, otypes=[float])(x.array.astype(float)).astype(x.array.dtype))
+        wide = x.array.astype(float)
+        result = Tensor(numpy.vectorize(function, otypes=[float])(wide).astype(x.array.dtype))
+        result.made_of = [(x, lambda d: d * slope(wide))]
+        return result
 
     return apply
 
 
-tanh = _by_element(math.tanh)
-erf = _by_element(math.erf)
-rsqrt = _by_element(lambda x: 1 / math.sqrt(x))
+tanh = _by_element(math.tanh, lambda x: 1 - numpy.tanh(x) ** 2)
+erf = _by_element(math.erf, lambda x: 2 / math.sqrt(math.pi) * numpy.exp(-(x**2)))
+rsqrt = _by_element(lambda x: 1 / math.sqrt(x), lambda x: -0.5 * x**-1.5)
 _random = numpy.random.default_rng(1)
 
 
@@ -140,5 +156,5 @@ def compile(function, mode, dynamic):
     return function
 
 
-from . import cuda  # noqa: E402, F401
-from .cuda import nothing as no_grad  # noqa: E402, F401
+from . import autograd, cuda  # noqa: E402, F401
+from .cuda import nothing as enable_grad, nothing as no_grad  # noqa: E402, F401
