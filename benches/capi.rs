@@ -19,7 +19,7 @@ fn benches(criterion: &mut Criterion) {
         let x = vec![0.5_f32; channels];
         let weight = vec![1.0_f32; channels];
         let mut y = vec![0.0_f32; channels];
-        // To which x is added again and again, so slowly that it does not matter.
+        // To which an x is added that rounding takes away, so that it stays what it is.
         let (small, mut residual) = (vec![1e-9_f32; channels], vec![0.5_f32; channels]);
 
         let mut group = criterion.benchmark_group(format!("rms_norm/1x{channels}/f32"));

@@ -1,6 +1,6 @@
 #include "dynorm_ggml.h"
 
-/* The inputs of a node, in this order; weight and bias last, since they may be missing. */
+/* The inputs of a node, in this order; residual and bias may be NULL. */
 struct sources {
   const struct ggml_tensor *x, *residual, *weight, *bias;
 };

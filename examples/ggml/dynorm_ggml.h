@@ -16,7 +16,7 @@ struct ggml_tensor *dynorm_ggml(struct ggml_context *context, const dynorm_norm 
                                 struct ggml_tensor *x, struct ggml_tensor *weight,
                                 struct ggml_tensor *bias);
 
-/* What dynorm_ggml_add makes, each of x's type and shape: views of one node. */
+/* What dynorm_ggml_add makes, each of x's type and shape: views of one node, whose memory is kept as long as either is used. */
 struct dynorm_ggml_sum {
   struct ggml_tensor *sum, *y;
 };

@@ -251,7 +251,7 @@ impl<Z: Storage, Y: Output> Kernel for GatedStore<Z, Y> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         if const { !S::FOR_MEMORY } {
-            unreachable!("`gates_at_once` is of what is written past the caches");
+            unreachable!("`gates_at_once` is false where nothing streams");
         }
         let Self { gate: Gate { z, values, channels, ahead, .. }, store } = self;
         let (stream, factor) = (store.begin(s), store.factor(s));

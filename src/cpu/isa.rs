@@ -138,7 +138,7 @@ impl Isa {
         Ok(())
     }
 
-    /// Whether hardly any kernels are compiled for it: those that write f32, from which any other output is made.
+    /// Whether few kernels of the functions are compiled for it: those that write f32, from which any other output is made.
     /// x86-64 processors without AVX2 are rare by now, and all kernels for them would be a quarter of the library.
     #[inline(always)]
     pub(crate) const fn is_lean(self) -> bool {

@@ -81,7 +81,9 @@ impl Function for LayerNorm {
             }
             let variance = deviation.max(squares * SQUARES_ERROR) * prepared.per_channel;
             shift = near_mean(shift + rest, variance);
-            (sum, squares) = s.apart(Again { begun: Begun { read: 0, ..begun }, shift });
+            // SAFETY: the same contract.
+            let again = unsafe { Again::new(begun, shift) };
+            (sum, squares) = s.apart(again);
             passes += 1;
         }
     }
@@ -107,6 +109,15 @@ struct Again<X> {
     shift: f32,
 }
 
+impl<X> Again<X> {
+    /// # Safety
+    /// The row must be valid for reads.
+    #[inline(always)]
+    unsafe fn new(begun: Begun<X>, shift: f32) -> Self {
+        Self { begun: Begun { read: 0, ..begun }, shift }
+    }
+}
+
 impl<X: Storage> Kernel for Again<X> {
     /// Of the differences, and of their squares.
     type Output = (f32, f32);
@@ -114,7 +125,7 @@ impl<X: Storage> Kernel for Again<X> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f32, f32) {
         let about = RowSum::new(s, About { shift: s.splat(self.shift) });
-        // SAFETY: who makes an `Again` vouches for the row, of which nothing has been read.
+        // SAFETY: `new`'s caller vouches for the row, of which nothing has been read.
         let sums = unsafe { about.finish(s, self.begun, &mut ()) }.rounded(s);
         (s.reduce_add(sums.sum), s.reduce_add(sums.squares))
     }

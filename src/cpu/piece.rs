@@ -187,7 +187,8 @@ impl Output {
         matches!(self.form, Form::Quantized(_, scale) if scale.is_computed())
     }
 
-    /// Whether a gate is applied while results are stored: see [`is_intel`].
+    /// Whether a gate is applied while results are stored: see [`is_intel`]. Never by the portable kernels, which do not
+    /// stream.
     pub(crate) fn gates_at_once(&self, isa: Isa) -> bool {
         self.stream && isa != Isa::Portable && !self.computes_scales() && is_intel()
     }

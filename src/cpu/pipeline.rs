@@ -30,8 +30,8 @@ const fn may_share<A: Affine, X: Output, Y: Output>() -> bool {
     is_usual::<A, X, Y>() && size_of::<X>() == size_of::<Y>()
 }
 
-/// Whether this is compiled for [lean](Simd::LEAN) instruction sets: only what stores f32 is, rough or not.
-const fn is_lean<Y: Output>() -> bool {
+/// Whether f32 is stored, rough or not: nothing else is compiled for [lean](Simd::LEAN) instruction sets.
+const fn stores_f32<Y: Output>() -> bool {
     size_of::<Y>() == size_of::<f32>()
 }
 
@@ -54,7 +54,7 @@ impl<'a, F: Function, A: Affine, X: Output, Y: Output, const MEMORY: bool>
 {
     /// # Safety
     /// `job` must keep [`Job`]'s promises, for elements of type `X` and `Y`, and `affine` be its. `MEMORY`
-    /// must be whether the instruction set is for memory, unless it [`is_usual`].
+    /// must be whether the instruction set is for memory, unless it [`is_usual`]; a lean one must be to store f32.
     pub(crate) unsafe fn new(function: F, affine: A, job: &'a Job<'a>) -> Self {
         Self { function, affine, job, types: PhantomData }
     }
@@ -69,10 +69,10 @@ impl<F: Function, A: Affine, X: Storage, Y: Output, const MEMORY: bool> Kernel
     fn run<S: Simd>(self, s: S) {
         let compiled = const {
             let memory = MEMORY == S::FOR_MEMORY || (S::FOR_MEMORY && is_usual::<A, X, Y>());
-            memory && (!S::LEAN || is_lean::<Y>())
+            memory && (!S::LEAN || stores_f32::<Y>())
         };
         if !compiled {
-            unreachable!("`run_affine` chooses one that is compiled");
+            unreachable!("`run_affine` and `stores_at_once` choose what is compiled");
         }
         let function = self.function;
         // A copy of its own: stores to the output might change the caller's, for all that the

@@ -2,6 +2,7 @@
 
 use super::args::{self, dynorm_forward_args};
 use super::boundary::guard;
+use super::ordinary::Ordinary;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
@@ -91,12 +92,14 @@ unsafe fn with_call(
     args: &dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let Some((norm, tensors)) = args.ordinary() else {
+    let Some(Ordinary { norm, tensors, isa, stream }) = args.ordinary() else {
         // SAFETY: the same contract.
         return run(&mut unsafe { any_call(args) }?);
     };
     // SAFETY: the layouts and the addresses are in order; the caller vouches for the memory.
-    run(&mut unsafe { call_of(args, norm, tensors) })
+    let mut call = unsafe { call_of(args, norm, tensors) };
+    call.set_options(isa, stream);
+    run(&mut call)
 }
 
 /// # Safety

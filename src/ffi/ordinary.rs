@@ -2,10 +2,10 @@
 //! what describes it, and those that find out what exactly is wrong take longer than a short row.
 
 use super::args::dynorm_forward_args;
-use super::enums::{OutputType, dynorm_element, dynorm_scale, number, value};
-use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors};
+use super::enums::{OutputType, dynorm_element, dynorm_flag, dynorm_scale, value};
+use super::tensors::{Operand, Output, Residual, Scales, Shape, Tensor, Tensors, layout};
 use crate::tensor::Layout;
-use crate::{ElementType, Norm, RowStatistics};
+use crate::{ElementType, Isa, Norm, RowStatistics};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
@@ -20,8 +20,8 @@ impl Memory {
     /// Of what there is not: apart from everything.
     const NONE: Self = Self { start: 0, end: 0 };
 
-    /// That of `count` elements of `size` bytes, a power of two, aligned to `alignment`; unless there are too many, or the
-    /// address is NULL or not aligned.
+    /// That of `count` elements of `size` bytes; unless there are too many, or the address is NULL or no multiple of
+    /// `alignment`, a power of two.
     #[inline(always)]
     fn of(data: *const c_void, [size, alignment]: [usize; 2], count: usize) -> Option<Self> {
         let (start, bytes) = (data.addr(), count.checked_mul(size)?);
@@ -45,23 +45,29 @@ impl Memory {
     }
 }
 
-/// A tensor, and its memory.
-type At<T> = (Tensor<T>, Memory);
+/// A call that is in order.
+pub(super) struct Ordinary {
+    pub(super) norm: Norm,
+    pub(super) tensors: Tensors,
+    pub(super) isa: Option<Isa>,
+    pub(super) stream: Option<bool>,
+}
 
 impl dynorm_forward_args {
-    /// The function and what it works on, if there are rows and no heads, nothing is chosen but by default, and what is
-    /// written is either where it may be in place or apart from everything else. Other calls may be in order, too; that
-    /// takes a closer look.
+    /// What the call is, if there are rows, and what is written is either where it may be in place or apart from
+    /// everything else. Other calls may be in order, too; that takes a closer look.
     #[inline(always)]
-    pub(super) fn ordinary(&self) -> Option<(Norm, Tensors)> {
+    pub(super) fn ordinary(&self) -> Option<Ordinary> {
         let Self { channels, rows, .. } = *self;
         let reserved =
             self.reserved | self.reserved_2 | self.norm.reserved[0] | self.norm.reserved[1];
-        if number(self.isa) | self.flags | reserved != 0 || self.heads != 0 || rows == 0 {
+        if reserved != 0 || rows == 0 {
             return None;
         }
         let norm = self.norm.of(value(self.norm.function)?);
-        let (x, x_at) = self.rows_at(self.x, element(self.x_element)?, self.x_row_stride)?;
+        let (isa, stream) = (value(self.isa)?.choice(), self.ordinary_stream()?);
+        let strides = [self.x_row_stride, self.x_token_stride];
+        let (x, x_at) = self.rows_at(self.x, element(self.x_element)?, strides)?;
         let (y, y_at, scales_at, scales_are_written) = self.ordinary_output()?;
         let in_place = matches!(&y, Output::Element(y) if coincide((y, y_at), (&x, x_at)));
         let (weight, weight_at) = operand(self.weight, self.weight_element, channels)?;
@@ -70,7 +76,8 @@ impl dynorm_forward_args {
         let (z, z_at) = match self.z.is_null() {
             true => (None, Memory::NONE),
             false => {
-                let z = self.rows_at(self.z, element(self.z_element)?, self.z_row_stride)?;
+                let strides = [self.z_row_stride, self.z_token_stride];
+                let z = self.rows_at(self.z, element(self.z_element)?, strides)?;
                 (Some(z.0), z.1)
             }
         };
@@ -93,16 +100,29 @@ impl dynorm_forward_args {
             apart &= scales_at.is_apart_from_all(read) && scales_at.is_apart_from(residual_at);
         }
         let tensors = Tensors { x, y, weight, bias, residual, z, statistics };
-        apart.then_some((norm, tensors))
+        apart.then_some(Ordinary { norm, tensors, isa, stream })
+    }
+
+    /// Whether the output is to be written past the caches, if nothing else is asked for.
+    #[inline(always)]
+    fn ordinary_stream(&self) -> Option<Option<bool>> {
+        const STREAM: u32 = dynorm_flag::DYNORM_FLAG_STREAM as u32;
+        const NO_STREAM: u32 = dynorm_flag::DYNORM_FLAG_NO_STREAM as u32;
+        match self.flags {
+            0 => Some(None),
+            STREAM => Some(Some(true)),
+            NO_STREAM => Some(Some(false)),
+            _ => None,
+        }
     }
 
     /// The output, its memory and that of its scales, and whether these are written.
     #[inline(always)]
     fn ordinary_output(&self) -> Option<(Output, Memory, Memory, bool)> {
-        let (mode, stride) = (value(self.scale_mode)?, self.y_row_stride);
+        let (mode, strides) = (value(self.scale_mode)?, [self.y_row_stride, self.y_token_stride]);
         let (scales, count) = match mode {
             dynorm_scale::DYNORM_SCALE_NONE => {
-                let (y, at) = self.rows_at(self.y, element(self.y_element)?, stride)?;
+                let (y, at) = self.rows_at(self.y, element(self.y_element)?, strides)?;
                 return Some((Output::Element(y), at, Memory::NONE, false));
             }
             dynorm_scale::DYNORM_SCALE_GIVEN => (Scales::Given(self.scales), 1),
@@ -112,7 +132,7 @@ impl dynorm_forward_args {
             dynorm_scale::DYNORM_SCALE_COMPUTED => (Scales::Computed(self.scales), self.rows),
         };
         let OutputType::Quantized(element) = value(self.y_element)?.output() else { return None };
-        let (layout, at) = self.layout_at(self.y, 1, stride)?;
+        let (layout, at) = self.layout_at(self.y, 1, strides)?;
         let form = [size_of::<f32>(), align_of::<f32>()];
         let scales_at = Memory::of(self.scales.cast(), form, count)?;
         let written = matches!(scales, Scales::Computed(_));
@@ -128,50 +148,53 @@ impl dynorm_forward_args {
             return self.residual_sum.is_null().then_some(none);
         }
         let element = element(self.residual_element)?;
-        let (input, at) = self.rows_at(self.residual, element, self.residual_row_stride)?;
+        let strides = [self.residual_row_stride, self.residual_token_stride];
+        let (input, at) = self.rows_at(self.residual, element, strides)?;
         if self.residual_sum.is_null() {
             return Some((Some(Residual { input, sum: None }), at, Memory::NONE));
         }
-        let stride = self.residual_sum_row_stride;
-        let (sum, sum_at) = self.rows_at(self.residual_sum, element, stride)?;
+        let strides = [self.residual_sum_row_stride, self.residual_sum_token_stride];
+        let (sum, sum_at) = self.rows_at(self.residual_sum, element, strides)?;
         let in_order = coincide((&sum, sum_at), (&input, at)) || sum_at.is_apart_from(at);
         in_order.then_some((Some(Residual { input, sum: Some(sum) }), at, sum_at))
     }
 
-    /// Rows without heads.
+    /// Rows, with their strides of rows and tokens.
     #[inline(always)]
     fn rows_at(
         &self,
         data: *const c_void,
         element: ElementType,
-        row_stride: usize,
-    ) -> Option<At<ElementType>> {
-        let (layout, at) = self.layout_at(data, element.size(), row_stride)?;
+        strides: [usize; 2],
+    ) -> Option<(Tensor, Memory)> {
+        let (layout, at) = self.layout_at(data, element.size(), strides)?;
         Some((Tensor { data: data.cast_mut(), element, layout }, at))
     }
 
-    /// Rows without heads, of elements of `size` bytes; the gap behind the last one counts as memory.
+    /// The same of elements of `size` bytes. Gaps count as memory, that behind the last row, too, but for heads.
     #[inline(always)]
     fn layout_at(
         &self,
         data: *const c_void,
         size: usize,
-        row_stride: usize,
+        [row, token]: [usize; 2],
     ) -> Option<(Layout, Memory)> {
-        let Self { rows, channels, .. } = *self;
-        let stride = if row_stride == 0 { channels } else { row_stride };
-        let at = Memory::of(data, [size, size], rows.checked_mul(stride)?)?;
-        let fits = channels > 0 && stride >= channels;
-        fits.then_some((Layout::new(rows, channels, stride), at))
+        let Self { rows, channels, heads, .. } = *self;
+        let layout = layout("", size, Shape { rows, channels, heads }, row, token).ok()?;
+        let count = match layout.heads {
+            None if layout.stride < channels => return None,
+            None => rows.checked_mul(layout.stride)?,
+            Some(_) => layout.span("", size).ok()?,
+        };
+        let at = Memory::of(data, [size, size], count)?;
+        (channels > 0).then_some((layout, at))
     }
 }
 
 /// Whether one may be written where the other is read.
 #[inline(always)]
 fn coincide(a: (&Tensor, Memory), b: (&Tensor, Memory)) -> bool {
-    a.1.start == b.1.start
-        && a.0.element.size() == b.0.element.size()
-        && a.0.layout.stride == b.0.layout.stride
+    a.1.start == b.1.start && a.0.element.size() == b.0.element.size() && a.0.layout == b.0.layout
 }
 
 /// A weight or a bias, if there is one.
@@ -201,7 +224,7 @@ fn element(given: MaybeUninit<dynorm_element>) -> Option<ElementType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::enums::{Enum, dynorm_function};
+    use crate::ffi::enums::{Enum, dynorm_function, dynorm_isa};
     use crate::ffi::refusal::Refusal;
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
@@ -237,7 +260,7 @@ mod tests {
             elements in [0_u32..4, 0_u32..6, 0_u32..4, 0_u32..4, 0_u32..4, 0_u32..4],
             scale_mode in prop_oneof![1 => Just(0_u32), 2 => 0_u32..5],
             strides in [0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12],
-            rare in prop::option::weighted(0.1, 1_u32..4),
+            rare in prop::option::weighted(0.2, 1_u32..4),
             function in 0_u32..6,
         ) -> dynorm_forward_args {
             // SAFETY: zeros are every field's default.
@@ -264,7 +287,7 @@ mod tests {
             match rare {
                 Some(1) => args.heads = 2,
                 Some(2) => args.flags = 1,
-                Some(_) => args.reserved_2 = 1,
+                Some(_) => args.x_token_stride = 24,
                 None => {}
             }
             args
@@ -272,12 +295,20 @@ mod tests {
     }
 
     /// What a closer look says.
-    fn checked(args: &dynorm_forward_args) -> Result<(), Refusal> {
-        args.norm()?;
-        args.isa()?;
-        args.flags()?.stream()?;
-        args.tensors()?;
-        Ok(())
+    fn checked(args: &dynorm_forward_args) -> Result<Ordinary, Refusal> {
+        let (norm, isa, stream) = (args.norm()?, args.isa()?, args.flags()?.stream()?);
+        Ok(Ordinary { norm, tensors: args.tensors()?, isa, stream })
+    }
+
+    /// Whether a call is ordinary. If it is, a closer look must come to the same.
+    #[track_caller]
+    fn stands_up(args: &dynorm_forward_args) -> bool {
+        let Some(seen) = args.ordinary() else { return false };
+        let closer = checked(args).unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert_eq!(seen.norm, closer.norm);
+        assert_eq!(seen.tensors, closer.tensors);
+        assert_eq!((seen.isa, seen.stream), (closer.isa, closer.stream));
+        true
     }
 
     #[test]
@@ -287,43 +318,125 @@ mod tests {
             ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) };
         let mut runner = TestRunner::new(config);
         let run = runner.run(&args(), |args| {
-            let seen = if args.ordinary().is_some() { &ordinary } else { &others };
+            let seen = if stands_up(&args) { &ordinary } else { &others };
             seen.set(seen.get() + 1);
-            if args.ordinary().is_some() {
-                let closer = checked(&args);
-                prop_assert!(closer.is_ok(), "{}", closer.unwrap_err());
-            }
             Ok(())
         });
         run.unwrap();
         assert!(ordinary.get() > 1000 && others.get() > 1000, "{ordinary:?} {others:?}");
     }
 
-    #[test]
-    fn usual_calls_are_ordinary() {
-        let at = |address: usize| core::ptr::without_provenance_mut::<c_void>(address);
+    fn at<T>(address: usize) -> *mut T {
+        core::ptr::without_provenance_mut(address)
+    }
+
+    /// A call of two rows of eight channels in f32 with everything that there is, each at an address of its own.
+    fn of_everything() -> dynorm_forward_args {
         // SAFETY: zeros are every field's default.
         let mut args: dynorm_forward_args = unsafe { core::mem::zeroed() };
+        args.size = size_of::<dynorm_forward_args>();
         args.norm.function = MaybeUninit::new(dynorm_function::DYNORM_RMS_NORM);
+        (args.rows, args.channels) = (2, 8);
         let f32 = MaybeUninit::new(dynorm_element::DYNORM_F32);
         (args.x_element, args.y_element, args.weight_element) = (f32, f32, f32);
-        (args.residual_element, args.z_element) = (f32, f32);
-        (args.rows, args.channels) = (2, 8);
-        (args.x, args.y, args.weight) = (at(4096), at(4096 + 64), at(4096 + 128));
-        assert!(args.ordinary().is_some(), "side by side");
+        (args.bias_element, args.residual_element, args.z_element) = (f32, f32, f32);
+        for (i, place) in PLACES.iter().enumerate() {
+            place(&mut args, 4096 * (i + 1));
+        }
+        args
+    }
+
+    /// What puts each of the tensors at an address.
+    const PLACES: [fn(&mut dynorm_forward_args, usize); 9] = [
+        |args, address| args.x = at(address),
+        |args, address| args.y = at(address),
+        |args, address| args.weight = at(address),
+        |args, address| args.bias = at(address),
+        |args, address| args.residual = at(address),
+        |args, address| args.residual_sum = at(address),
+        |args, address| args.z = at(address),
+        |args, address| args.statistics = at(address),
+        |args, address| args.scales = at(address),
+    ];
+
+    #[test]
+    fn each_tensor_is_looked_at_beside_each_other() {
+        let mut one_in_place = of_everything();
+        one_in_place.residual_sum = core::ptr::null_mut();
+        let mut quantised = of_everything();
+        quantised.y_element = MaybeUninit::new(dynorm_element::DYNORM_I8);
+        quantised.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED);
+        for args in [of_everything(), one_in_place, quantised] {
+            assert!(stands_up(&args));
+            let sum_is_apart = !args.residual_sum.is_null();
+            for (i, move_one) in PLACES.iter().enumerate() {
+                // A sum that is not there is not to be there.
+                if i == 5 && !sum_is_apart {
+                    continue;
+                }
+                for other in (1..=PLACES.len()).map(|number| 4096 * number) {
+                    for apart in [-64_isize, -32, -4, 0, 4, 32, 64] {
+                        let mut args = args;
+                        move_one(&mut args, other.wrapping_add_signed(apart));
+                        // Rows follow one another here, so that no closer look allows more.
+                        assert_eq!(stands_up(&args), checked(&args).is_ok(), "{i} {other} {apart}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_leads_beyond_memory_is_not_ordinary() {
+        let far = usize::MAX / 4 * 4;
+        let changes: [fn(&mut dynorm_forward_args, usize); 8] = [
+            |args, far| args.rows = far,
+            |args, far| args.channels = far,
+            |args, far| (args.rows, args.x_row_stride) = (3, far / 2),
+            |args, far| args.y_row_stride = far / 4,
+            |args, far| args.residual_row_stride = far / 16,
+            |args, far| args.x = at(far - 16),
+            |args, far| args.statistics = at(far - 16),
+            |args, far| args.weight = at(far - 16),
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut args = of_everything();
+            change(&mut args, far);
+            assert!(args.ordinary().is_none(), "{i}");
+        }
+        let reserved: [fn(&mut dynorm_forward_args); 6] = [
+            |args| args.reserved = 1,
+            |args| args.reserved_2 = 1,
+            |args| args.norm.reserved[0] = 1,
+            |args| args.norm.reserved[1] = 1,
+            |args| args.isa = raw(99),
+            |args| args.flags = 3,
+        ];
+        for (i, set) in reserved.iter().enumerate() {
+            let mut args = of_everything();
+            set(&mut args);
+            assert!(args.ordinary().is_none() && checked(&args).is_err(), "{i}");
+        }
+    }
+
+    #[test]
+    fn usual_calls_are_ordinary() {
+        let mut args = of_everything();
+        (args.residual, args.residual_sum) = (at(0), at(0));
+        (args.bias, args.z, args.statistics) = (at(0), at(0), at(0));
+        args.y = at(args.x.addr() + 64);
+        assert!(stands_up(&args), "side by side");
         args.y = args.x.cast_mut();
-        assert!(args.ordinary().is_some(), "in place");
-        args.residual = at(8192);
-        assert!(args.ordinary().is_some(), "with a residual");
-        args.residual_sum = at(16384);
-        assert!(args.ordinary().is_some(), "with a sum of its own");
-        args.z = at(32768);
-        assert!(args.ordinary().is_some(), "with a gate");
-        (args.y, args.y_element) = (at(65536), raw(dynorm_element::DYNORM_I8.number()));
-        args.scale_mode = raw(dynorm_scale::DYNORM_SCALE_COMPUTED.number());
-        args.scales = at(65536 + 16).cast();
-        assert!(args.ordinary().is_some(), "quantised");
-        args.statistics = at(131_072).cast();
-        assert!(args.ordinary().is_some(), "of a shard");
+        assert!(stands_up(&args), "in place");
+        args.flags = dynorm_flag::DYNORM_FLAG_NO_STREAM.number();
+        args.isa = MaybeUninit::new(dynorm_isa::DYNORM_ISA_PORTABLE);
+        assert!(stands_up(&args), "with choices");
+        args.residual = at(1 << 20);
+        assert!(stands_up(&args), "with a residual");
+        (args.rows, args.heads) = (6, 3);
+        (args.x_token_stride, args.y_token_stride) = (80, 80);
+        assert!(stands_up(&args), "of heads");
+        args.y_token_stride = 81;
+        assert!(!stands_up(&args), "of heads, in places of others");
     }
 }

@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 /// Rows as C gives them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tensor<T = ElementType> {
     pub(super) data: *mut c_void,
     pub(super) element: T,
@@ -20,14 +20,14 @@ pub(super) struct Tensor<T = ElementType> {
 }
 
 /// What y is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Output {
     Element(Tensor),
     Quantized(Tensor<QuantizedType>, Scales),
 }
 
 /// The scales of an output of 8 bits, and whether there is one, or one for each row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scales {
     Given(*mut f32),
     GivenPerRow(*mut f32),
@@ -35,20 +35,21 @@ pub(super) enum Scales {
 }
 
 /// A residual, and where its sum goes if not in its place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Residual {
     pub(super) input: Tensor,
     pub(super) sum: Option<Tensor>,
 }
 
 /// A weight or a bias as C gives it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Operand {
     pub(super) data: *mut c_void,
     pub(super) element: ElementType,
 }
 
 /// All that a call works on.
+#[derive(Debug, PartialEq)]
 pub(super) struct Tensors {
     pub(super) x: Tensor,
     pub(super) y: Output,

@@ -29,7 +29,7 @@ impl Forward<'_> {
         };
         let sum = self.residual.map_or(self.x, |residual| residual.sum);
         let at_once = self.stored_at_once(isa, sum.element, form);
-        // Short calls notice when what there is not is copied.
+        // By reference: a short call notices a copy of what mostly is not there.
         let behind = at_once.is_none();
         let fused =
             if self.residual.is_some() || behind { Some(&self.fused(form, behind)?) } else { None };

@@ -58,7 +58,7 @@ fn run<T: Element + CudaDType + DeviceRepr>(
     {
         // The addresses hold while these guards live; the guards order the work with that of
         // other streams, where candle uses several.
-        let (sum_address, _results) = results.device_ptr_mut(&stream);
+        let (results_address, _results) = results.device_ptr_mut(&stream);
         let (weight, bias) = op.operands(operands);
         let weight = weight.map(|given| channels_of(op, given, channels, &stream)).transpose()?;
         let bias = bias.map(|given| channels_of(op, given, channels, &stream)).transpose()?;
@@ -66,7 +66,7 @@ fn run<T: Element + CudaDType + DeviceRepr>(
         let (x_rows, _x) = rows_of(slice, at, &stream)?;
         let results_at =
             |address| DeviceRows::new(address, T::TYPE, rows, channels).map_err(Error::wrap);
-        let y_rows = results_at(sum_address + (sums * size_of::<T>()) as u64)?;
+        let y_rows = results_at(results_address + (sums * size_of::<T>()) as u64)?;
         let mut call = Forward::new(op.norm, x_rows, y_rows).weight_offset(op.weight_offset);
         let mut _other = None;
         if let Some((beside, (storage, layout))) = beside {
@@ -74,11 +74,8 @@ fn run<T: Element + CudaDType + DeviceRepr>(
             let (other, guard) = with_elements!(storage, op, |slice| rows_of(slice, at, &stream))?;
             _other = Some(guard);
             call = match beside {
-                Beside::Residual if storage.dtype() != x.dtype() => {
-                    let (lhs, rhs) = (x.dtype(), storage.dtype());
-                    return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op: op.name() }.bt());
-                }
-                Beside::Residual => call.residual_into(other, results_at(sum_address)?),
+                // Of x's type, as `Layer` has checked.
+                Beside::Residual => call.residual_into(other, results_at(results_address)?),
                 Beside::Gate => call.gate(other),
             };
         }

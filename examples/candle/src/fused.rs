@@ -2,7 +2,7 @@
 
 use crate::cpu;
 use crate::op::{Input, Op};
-use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor};
+use candle::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
 #[cfg(feature = "cuda")]
 use {crate::cuda, candle::CudaStorage};
 
@@ -25,40 +25,56 @@ impl Beside {
     }
 }
 
-/// A function over `x` and what is done beside it. candle has operations of three inputs at most, so weight and bias
-/// are kept here. It has no gradients.
+/// A weight or a bias.
 #[derive(Clone, Debug)]
-pub(crate) struct Fused {
-    pub(crate) op: Op,
-    pub(crate) weight: Option<Tensor>,
-    pub(crate) bias: Option<Tensor>,
-    pub(crate) beside: Beside,
+enum Operand {
+    Missing,
+    /// The operation's third input.
+    Input,
+    /// Where the third input is the other one, and candle has no operations of four: a copy, which nobody else
+    /// writes to, so that nobody waits for its lock.
+    Kept(Tensor),
 }
 
-impl Fused {
-    /// Calls `with` with the weight and the bias, as far as there are any, each as `of` finds it in its storage.
-    fn with_operands<S, R>(
-        &self,
-        of: fn(&Storage) -> Option<&S>,
-        with: impl FnOnce(&[Input<S>]) -> Result<R>,
-    ) -> Result<R> {
-        let given: Vec<_> = [&self.weight, &self.bias]
-            .into_iter()
-            .flatten()
-            .map(Tensor::storage_and_layout)
-            .collect();
-        let mut operands = vec![];
-        for (storage, layout) in &given {
-            match of(storage) {
-                Some(storage) => operands.push((storage, *layout)),
-                None => candle::bail!("{}: x and weights are on different devices", self.op.name()),
-            }
+/// A function over `x` and what is done beside it. It has no gradients.
+#[derive(Clone, Debug)]
+struct Fused {
+    op: Op,
+    beside: Beside,
+    weight: Operand,
+    bias: Operand,
+}
+
+/// The operation on `x` and `other`, which are of one shape.
+pub(crate) fn apply(
+    op: Op,
+    beside: Beside,
+    [x, other]: [&Tensor; 2],
+    [weight, bias]: [Option<&Tensor>; 2],
+) -> Result<Tensor> {
+    let fused = |weight, bias| Fused { op, beside, weight, bias };
+    let kept = |tensor: &Tensor| {
+        if x.device().same_device(tensor.device()) {
+            return Ok(Operand::Kept(tensor.copy()?));
         }
-        with(&operands)
+        let (lhs, rhs) = (x.device().location(), tensor.device().location());
+        Err(Error::DeviceMismatchBinaryOp { lhs, rhs, op: op.name() }.bt())
+    };
+    match (weight, bias) {
+        (None, None) => x.apply_op2(other, fused(Operand::Missing, Operand::Missing)),
+        (Some(weight), None) => x.apply_op3(other, weight, fused(Operand::Input, Operand::Missing)),
+        (None, Some(bias)) => x.apply_op3(other, bias, fused(Operand::Missing, Operand::Input)),
+        // Who asks for a gradient is to hear that there is none.
+        (Some(weight), Some(bias)) if bias.track_op() && !weight.track_op() => {
+            x.apply_op3(other, bias, fused(kept(weight)?, Operand::Input))
+        }
+        (Some(weight), Some(bias)) => {
+            x.apply_op3(other, weight, fused(Operand::Input, kept(bias)?))
+        }
     }
 }
 
-fn on_cpu(storage: &Storage) -> Option<&CpuStorage> {
+fn of_cpu(storage: &Storage) -> Option<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Some(storage),
         _ => None,
@@ -66,10 +82,58 @@ fn on_cpu(storage: &Storage) -> Option<&CpuStorage> {
 }
 
 #[cfg(feature = "cuda")]
-fn on_cuda(storage: &Storage) -> Option<&CudaStorage> {
+fn of_cuda(storage: &Storage) -> Option<&CudaStorage> {
     match storage {
         Storage::Cuda(storage) => Some(storage),
         _ => None,
+    }
+}
+
+impl Fused {
+    /// Calls `with` with the weight and the bias, as far as there are any: the third `input`, or as `of` finds it in its
+    /// storage.
+    fn with_operands<S, R>(
+        &self,
+        input: Option<Input<S>>,
+        of: fn(&Storage) -> Option<&S>,
+        with: impl FnOnce(&[Input<S>]) -> Result<R>,
+    ) -> Result<R> {
+        let operands = [&self.weight, &self.bias];
+        let locked = operands.map(|operand| match operand {
+            Operand::Kept(tensor) => Some(tensor.storage_and_layout()),
+            Operand::Missing | Operand::Input => None,
+        });
+        let mut found = vec![];
+        for (operand, locked) in operands.into_iter().zip(&locked) {
+            let kept = locked.as_ref().and_then(|(storage, layout)| Some((of(storage)?, *layout)));
+            match operand {
+                Operand::Missing => {}
+                Operand::Input => found.extend(input),
+                Operand::Kept(_) => found.extend(kept),
+            }
+        }
+        with(&found)
+    }
+
+    fn on_cpu(
+        &self,
+        x: Input<CpuStorage>,
+        other: Input<CpuStorage>,
+        input: Option<Input<CpuStorage>>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let beside = Some((self.beside, other));
+        self.with_operands(input, of_cpu, |rest| cpu::forward(&self.op, x, rest, beside))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(
+        &self,
+        x: Input<CudaStorage>,
+        other: Input<CudaStorage>,
+        input: Option<Input<CudaStorage>>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let beside = Some((self.beside, other));
+        self.with_operands(input, of_cuda, |rest| cuda::forward(&self.op, x, rest, beside))
     }
 }
 
@@ -85,8 +149,7 @@ impl CustomOp2 for Fused {
         other: &CpuStorage,
         other_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let beside = Some((self.beside, (other, other_layout)));
-        self.with_operands(on_cpu, |rest| cpu::forward(&self.op, (x, x_layout), rest, beside))
+        self.on_cpu((x, x_layout), (other, other_layout), None)
     }
 
     #[cfg(feature = "cuda")]
@@ -97,7 +160,39 @@ impl CustomOp2 for Fused {
         other: &CudaStorage,
         other_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let beside = Some((self.beside, (other, other_layout)));
-        self.with_operands(on_cuda, |rest| cuda::forward(&self.op, (x, x_layout), rest, beside))
+        self.on_cuda((x, x_layout), (other, other_layout), None)
+    }
+}
+
+impl CustomOp3 for Fused {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        other: &CpuStorage,
+        other_layout: &Layout,
+        operand: &CpuStorage,
+        operand_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let operand = Some((operand, operand_layout));
+        self.on_cpu((x, x_layout), (other, other_layout), operand)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        other: &CudaStorage,
+        other_layout: &Layout,
+        operand: &CudaStorage,
+        operand_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operand = Some((operand, operand_layout));
+        self.on_cuda((x, x_layout), (other, other_layout), operand)
     }
 }

@@ -1,6 +1,6 @@
 //! A function with its weights.
 
-use crate::fused::{Beside, Fused};
+use crate::fused::{self, Beside};
 use crate::op::Op;
 use candle::{Error, Module, Result, Tensor};
 use dynorm::Norm;
@@ -52,8 +52,9 @@ impl Layer {
         self
     }
 
-    /// `x + residual`, and the function of it, in one pass: what stands between the parts of a transformer's block. Both are
-    /// contiguous, of `x`'s type and shape, and the bits of the two steps.
+    /// `x + residual`, and the function of it, in one pass: what stands between the parts of a transformer's block. Both
+    /// results are contiguous, of `x`'s type and shape, and have the bits of the two steps. They are views of one storage,
+    /// which lives as long as either.
     ///
     /// ```
     /// use candle::{Device, Tensor};
@@ -101,8 +102,12 @@ impl Layer {
             let (lhs, rhs) = (x.shape().clone(), other.shape().clone());
             return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: self.norm.name() }.bt());
         }
-        let (weight, bias) = (self.weight.clone(), self.bias.clone());
-        x.apply_op2(other, Fused { op: self.op(), weight, bias, beside })
+        if beside == Beside::Residual && x.dtype() != other.dtype() {
+            let (lhs, rhs) = (x.dtype(), other.dtype());
+            return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op: self.norm.name() }.bt());
+        }
+        let operands = [self.weight.as_ref(), self.bias.as_ref()];
+        fused::apply(self.op(), beside, [x, other], operands)
     }
 
     fn op(&self) -> Op {

@@ -100,7 +100,7 @@ fn weights_have_a_type_of_their_own() -> Result<()> {
 
 #[test]
 fn work_large_enough_for_threads() -> Result<()> {
-    let x = ramp(&[300, 1031], DType::F32)?;
+    let x = ramp(&[1024, 1031], DType::F32)?;
     for norm in Norm::DEFAULTS {
         check(norm, &x, Some(&ramp(&[1031], DType::F32)?), None)?;
     }
@@ -137,28 +137,37 @@ fn a_residual_or_a_gate_in_one_operation() -> Result<()> {
         for dtype in TYPES {
             let whole = ramp(&[2, 5, 70], dtype)?.to_device(&device)?;
             let x = whole.narrow(2, 3, 64)?;
-            let other = ramp(&[2, 5, 64], dtype)?.affine(-0.7, 0.3)?.to_device(&device)?;
+            // Rows with other gaps.
+            let other = ramp(&[2, 5, 81], dtype)?.affine(-0.7, 0.3)?.to_device(&device)?;
+            let other = other.narrow(2, 11, 64)?;
             let weight = ramp(&[64], DType::F32)?.to_device(&device)?;
             let bias = ramp(&[64], DType::F16)?.to_device(&device)?;
-            for norm in Norm::DEFAULTS {
-                let layer = Layer::new(norm).weight(weight.clone()).bias(bias.clone());
+            let plain = Norm::DEFAULTS.map(Layer::new);
+            let with_weight = plain.clone().map(|layer| layer.weight(weight.clone()));
+            let with_bias = plain.clone().map(|layer| layer.bias(bias.clone()));
+            let with_both = with_weight.clone().map(|layer| layer.bias(bias.clone()));
+            for layer in [plain, with_weight, with_bias, with_both].into_iter().flatten() {
                 let (sum, y) = layer.add_forward(&x, &other)?;
                 let wanted = (&x + &other)?;
                 assert_eq!((sum.dims(), sum.dtype()), (x.dims(), dtype));
-                assert_eq!(f64s(&sum)?, f64s(&wanted)?, "{norm:?}");
-                assert_eq!(f64s(&y)?, f64s(&layer.forward(&wanted)?)?, "{norm:?}");
+                assert_eq!(f64s(&sum)?, f64s(&wanted)?, "{layer:?}");
+                assert_eq!(f64s(&y)?, f64s(&layer.forward(&wanted)?)?, "{layer:?}");
 
-                let gated = layer.gated_forward(&x, &other)?;
-                assert_eq!((gated.dims(), gated.dtype()), (x.dims(), dtype));
-                let (y, z) = (f64s(&layer.forward(&x.to_dtype(DType::F32)?)?)?, f64s(&other)?);
                 let tolerance = match dtype {
                     DType::F32 => 1e-5,
                     DType::F16 => 1e-3,
                     _ => 8e-3,
                 };
-                for ((gated, y), z) in f64s(&gated)?.into_iter().zip(y).zip(z) {
-                    let wanted = y * z / (1.0 + (-z).exp());
-                    assert!((gated - wanted).abs() <= tolerance * (1.0 + wanted.abs()), "{norm:?}");
+                for z in TYPES {
+                    let z = other.to_dtype(z)?;
+                    let gated = layer.gated_forward(&x, &z)?;
+                    assert_eq!((gated.dims(), gated.dtype()), (x.dims(), dtype));
+                    let (y, z) = (f64s(&layer.forward(&x.to_dtype(DType::F32)?)?)?, f64s(&z)?);
+                    for ((gated, y), z) in f64s(&gated)?.into_iter().zip(y).zip(z) {
+                        let wanted = y * z / (1.0 + (-z).exp());
+                        let off = (gated - wanted).abs();
+                        assert!(off <= tolerance * (1.0 + wanted.abs()), "{layer:?}: {off}");
+                    }
                 }
             }
         }
@@ -192,10 +201,18 @@ fn what_does_not_fit_beside_is_refused() -> Result<()> {
     assert!(why(&apart).contains("rms_norm: rows do not lie at even distances"));
     assert!(rms.gated_forward(&x, &apart).unwrap_err().to_string().contains("even distances"));
 
-    let variable = Var::from_tensor(&x)?;
-    let (sum, y) = rms.add_forward(&variable, &x)?;
-    let error = (sum + y)?.sum_all()?.backward().unwrap_err().to_string();
-    assert!(error.contains("backward is not supported for rms_norm"), "{error}");
+    let (plain, variable) = (ramp(&[8], DType::F32)?, Var::from_tensor(&ramp(&[8], DType::F32)?)?);
+    let tracked = variable.as_tensor();
+    let trained = [
+        (rms.clone(), Var::from_tensor(&x)?.as_tensor().clone()),
+        (rms.clone().weight(tracked.clone()), x.clone()),
+        (rms.clone().weight(plain.clone()).bias(tracked.clone()), x.clone()),
+        (rms.weight(tracked.clone()).bias(plain), x.clone()),
+    ];
+    for (layer, given) in trained {
+        let error = layer.gated_forward(&given, &x)?.sum_all()?.backward().unwrap_err().to_string();
+        assert!(error.contains("backward is not supported for rms_norm"), "{error}");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! are safe; only memory access is `unsafe`. Every method is `#[inline(always)]` and has no
 //! `#[target_feature]` of its own: the features come from the one function per instruction
 //! set that enters a kernel (`enter` in the implementation's file), into which everything
-//! is inlined.
+//! is inlined but what [`Simd::apart`] runs in a function of its own.
 
 /// Writes the arithmetic methods of [`Simd`]: each a body of intrinsics, `name(args) -> ret = body;`.
 #[cfg(target_arch = "x86_64")]
