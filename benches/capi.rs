@@ -1,9 +1,10 @@
-//! What a call through the C interface costs beyond the same call from Rust.
+//! What a call through the C interface costs beyond the same call from Rust; and what it costs where nothing of it is in
+//! the core's caches, neither memory nor instructions, as between two norms of a model.
 //!
 //!     cargo bench --bench capi
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use dynorm::ffi::{
     dynorm_element, dynorm_forward, dynorm_forward_args, dynorm_function, dynorm_norm,
     dynorm_status,
@@ -13,8 +14,11 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 const EPS: f32 = 1e-5;
+/// Bytes that are read before a cold call: more than the caches of a core have.
+const BETWEEN: usize = 64 << 20;
 
 fn benches(criterion: &mut Criterion) {
+    let between: Vec<usize> = (0..BETWEEN / size_of::<usize>()).collect();
     for channels in [64, 4096] {
         let x = vec![0.5_f32; channels];
         let weight = vec![1.0_f32; channels];
@@ -30,7 +34,7 @@ fn benches(criterion: &mut Criterion) {
                 Norm::RmsNorm { eps: EPS }.forward(x, y).weight(&weight).run().expect("valid");
             });
         });
-        call_from_c(&mut group, &arguments(&x, &weight, &mut y));
+        call_from_c(&mut group, &arguments(&x, &weight, &mut y), &between);
         group.finish();
 
         let mut group = criterion.benchmark_group(format!("residual/rms_norm/1x{channels}/f32"));
@@ -49,18 +53,25 @@ fn benches(criterion: &mut Criterion) {
             residual_element: MaybeUninit::new(dynorm_element::DYNORM_F32),
             ..arguments(&small, &weight, &mut y)
         };
-        call_from_c(&mut group, &args);
+        call_from_c(&mut group, &args, &between);
         group.finish();
     }
 }
 
-fn call_from_c(group: &mut BenchmarkGroup<WallTime>, args: &dynorm_forward_args) {
-    group.bench_function("c", |bencher| {
-        bencher.iter(|| {
-            // SAFETY: `args` describes vectors that live as long as the group is measured.
-            let status = unsafe { dynorm_forward(black_box(args)) };
-            assert_eq!(status, dynorm_status::DYNORM_OK);
-        });
+fn call_from_c(
+    group: &mut BenchmarkGroup<WallTime>,
+    args: &dynorm_forward_args,
+    between: &[usize],
+) {
+    let call = || {
+        // SAFETY: `args` describes vectors that live as long as the group is measured.
+        let status = unsafe { dynorm_forward(black_box(args)) };
+        assert_eq!(status, dynorm_status::DYNORM_OK);
+    };
+    group.bench_function("c", |bencher| bencher.iter(call));
+    group.bench_function("c, cold", |bencher| {
+        let read = || black_box(between.iter().fold(0, |sum: usize, &x| sum.wrapping_add(x)));
+        bencher.iter_batched(read, |_| call(), BatchSize::PerIteration);
     });
 }
 

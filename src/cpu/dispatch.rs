@@ -53,6 +53,7 @@ pub(super) use with_function;
 ///
 /// # Safety
 /// `job` must keep [`Job`]'s promises.
+#[inline]
 pub(crate) unsafe fn run(norm: Norm, job: &Job) {
     if job.rows == 0 {
         return;

@@ -109,17 +109,22 @@ impl Isa {
     /// assert!(dynorm::Isa::current()?.is_available());
     /// # Ok::<(), dynorm::Error>(())
     /// ```
+    #[inline]
     pub fn current() -> Result<Self, Error> {
         match CURRENT.load(Relaxed) {
-            UNSET => {
-                let isa = Self::from_environment()?;
-                // Another thread may have come first; then its choice, which may be a
-                // `set_current`, stands.
-                let _ = CURRENT.compare_exchange(UNSET, isa as u8, Relaxed, Relaxed);
-                Self::current()
-            }
+            UNSET => Self::first_choice(),
             index => Ok(Self::ALL[usize::from(index)]),
         }
+    }
+
+    /// Of the first call in the process.
+    #[cold]
+    fn first_choice() -> Result<Self, Error> {
+        let isa = Self::from_environment()?;
+        // Another thread may have come first; then its choice, which may be a
+        // `set_current`, stands.
+        let _ = CURRENT.compare_exchange(UNSET, isa as u8, Relaxed, Relaxed);
+        Self::current()
     }
 
     /// Makes every later call of the process use this one unless it says otherwise.

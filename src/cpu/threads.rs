@@ -12,12 +12,14 @@ use crate::Norm;
 
 /// Whether `job`, with an output of elements of `size` bytes and worked on by so many threads, is more than the
 /// caches keep until it is used again: then its input is better fetched ahead.
+#[inline]
 pub(crate) fn is_large(job: &Job, size: usize, threads: usize) -> bool {
     let output = if job.x.data == job.y.data { 0 } else { size };
     exceeds_caches(job.rows * job.channels * (job.x_element.size() + output), threads)
 }
 
 /// Whether so many bytes that so many threads work on are more than the caches keep until they are used again.
+#[inline]
 pub(crate) fn exceeds_caches(bytes: usize, threads: usize) -> bool {
     let last_level = cache_sizes().last_level();
     last_level > 0 && bytes > kept(last_level, is_intel(), threads)
@@ -68,6 +70,7 @@ fn is_elementwise(norm: Norm, job: &Job) -> bool {
 ///
 /// # Safety
 /// `job` must keep [`Job`]'s promises.
+#[inline]
 pub(crate) unsafe fn run_serial(norm: Norm, job: &Job) {
     // SAFETY: the same contract.
     unsafe {

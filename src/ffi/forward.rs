@@ -92,13 +92,16 @@ unsafe fn with_call(
     args: &dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let Some(Ordinary { norm, tensors, isa, stream }) = args.ordinary() else {
+    let mut call = match args.ordinary() {
+        // SAFETY: the layouts and the addresses are in order; the caller vouches for the memory.
+        Some(Ordinary { norm, tensors, isa, stream }) => unsafe {
+            let mut call = call_of(args, norm, tensors);
+            call.set_options(isa, stream);
+            call
+        },
         // SAFETY: the same contract.
-        return run(&mut unsafe { any_call(args) }?);
+        None => unsafe { any_call(args) }?,
     };
-    // SAFETY: the layouts and the addresses are in order; the caller vouches for the memory.
-    let mut call = unsafe { call_of(args, norm, tensors) };
-    call.set_options(isa, stream);
     run(&mut call)
 }
 

@@ -17,6 +17,8 @@ use wide::{f32x8, i32x8, u32x8};
 pub(crate) struct Portable;
 
 /// Runs `kernel` with the instructions that the whole program was compiled for.
+// Not as part of what chooses among the instruction sets, which all calls pass through.
+#[inline(never)]
 pub(crate) fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     kernel.run(Portable)
 }
