@@ -2,7 +2,7 @@
 
 use crate::cpu;
 use crate::op::{Input, Op};
-use candle::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
+use candle::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
 #[cfg(feature = "cuda")]
 use {crate::cuda, candle::CudaStorage};
 
@@ -61,7 +61,8 @@ pub(crate) fn apply(
         Err(Error::DeviceMismatchBinaryOp { lhs, rhs, op: op.name() }.bt())
     };
     match (weight, bias) {
-        (None, None) => x.apply_op2(other, fused(Operand::Missing, Operand::Missing)),
+        // There has to be a third input; nobody looks at it.
+        (None, None) => x.apply_op3(other, other, fused(Operand::Missing, Operand::Missing)),
         (Some(weight), None) => x.apply_op3(other, weight, fused(Operand::Input, Operand::Missing)),
         (None, Some(bias)) => x.apply_op3(other, bias, fused(Operand::Missing, Operand::Input)),
         // Who asks for a gradient is to hear that there is none.
@@ -94,73 +95,30 @@ impl Fused {
     /// storage.
     fn with_operands<S, R>(
         &self,
-        input: Option<Input<S>>,
+        input: Input<S>,
         of: fn(&Storage) -> Option<&S>,
         with: impl FnOnce(&[Input<S>]) -> Result<R>,
     ) -> Result<R> {
-        let operands = [&self.weight, &self.bias];
-        let locked = operands.map(|operand| match operand {
-            Operand::Kept(tensor) => Some(tensor.storage_and_layout()),
-            Operand::Missing | Operand::Input => None,
-        });
-        let mut found = vec![];
-        for (operand, locked) in operands.into_iter().zip(&locked) {
-            let kept = locked.as_ref().and_then(|(storage, layout)| Some((of(storage)?, *layout)));
-            match operand {
-                Operand::Missing => {}
-                Operand::Input => found.extend(input),
-                Operand::Kept(_) => found.extend(kept),
+        let kept = match (&self.weight, &self.bias) {
+            (Operand::Kept(tensor), _) | (_, Operand::Kept(tensor)) => {
+                Some(tensor.storage_and_layout())
             }
-        }
-        with(&found)
-    }
-
-    fn on_cpu(
-        &self,
-        x: Input<CpuStorage>,
-        other: Input<CpuStorage>,
-        input: Option<Input<CpuStorage>>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let beside = Some((self.beside, other));
-        self.with_operands(input, of_cpu, |rest| cpu::forward(&self.op, x, rest, beside))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn on_cuda(
-        &self,
-        x: Input<CudaStorage>,
-        other: Input<CudaStorage>,
-        input: Option<Input<CudaStorage>>,
-    ) -> Result<(CudaStorage, Shape)> {
-        let beside = Some((self.beside, other));
-        self.with_operands(input, of_cuda, |rest| cuda::forward(&self.op, x, rest, beside))
-    }
-}
-
-impl CustomOp2 for Fused {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        other: &CpuStorage,
-        other_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.on_cpu((x, x_layout), (other, other_layout), None)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        other: &CudaStorage,
-        other_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.on_cuda((x, x_layout), (other, other_layout), None)
+            _ => None,
+        };
+        let kept = match &kept {
+            None => None,
+            Some((storage, layout)) => match of(storage) {
+                Some(storage) => Some((storage, *layout)),
+                None => candle::bail!("{}: a weight or bias on another device", self.op.name()),
+            },
+        };
+        let of_operand = |operand: &Operand| match operand {
+            Operand::Missing => None,
+            Operand::Input => Some(input),
+            Operand::Kept(_) => kept,
+        };
+        let found = [&self.weight, &self.bias].into_iter().filter_map(of_operand);
+        with(&found.collect::<Vec<_>>())
     }
 }
 
@@ -178,8 +136,10 @@ impl CustomOp3 for Fused {
         operand: &CpuStorage,
         operand_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let operand = Some((operand, operand_layout));
-        self.on_cpu((x, x_layout), (other, other_layout), operand)
+        let beside = Some((self.beside, (other, other_layout)));
+        self.with_operands((operand, operand_layout), of_cpu, |operands| {
+            cpu::forward(&self.op, (x, x_layout), operands, beside)
+        })
     }
 
     #[cfg(feature = "cuda")]
@@ -192,7 +152,9 @@ impl CustomOp3 for Fused {
         operand: &CudaStorage,
         operand_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let operand = Some((operand, operand_layout));
-        self.on_cuda((x, x_layout), (other, other_layout), operand)
+        let beside = Some((self.beside, (other, other_layout)));
+        self.with_operands((operand, operand_layout), of_cuda, |operands| {
+            cuda::forward(&self.op, (x, x_layout), operands, beside)
+        })
     }
 }
