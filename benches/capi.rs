@@ -1,5 +1,6 @@
 //! What a call through the C interface costs beyond the same call from Rust; and what it costs where nothing of it is in
-//! the core's caches, neither memory nor instructions, as between two norms of a model.
+//! the core's caches, neither memory nor instructions, as between two norms of a model; and what short calls gain by
+//! kernels of their own.
 //!
 //!     cargo bench --bench capi
 
@@ -9,7 +10,7 @@ use dynorm::ffi::{
     dynorm_element, dynorm_forward, dynorm_forward_args, dynorm_function, dynorm_norm,
     dynorm_status,
 };
-use dynorm::{Norm, Rows, RowsMut};
+use dynorm::{Forward, Norm, Rows, RowsMut, bf16};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
@@ -58,6 +59,30 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
+/// Calls on either side of what short calls are, beside the same calls with a choice that leaves them to the other
+/// kernels.
+fn short(criterion: &mut Criterion) {
+    let shapes = [(1, 64), (8, 64), (16, 64), (32, 64), (1, 576), (3, 576), (8, 576), (3, 4096)];
+    for (rows, channels) in shapes {
+        let x = vec![bf16::from_f32(0.5); rows * channels];
+        let mut y = vec![bf16::ZERO; rows * channels];
+        let weight = vec![1.0_f32; channels];
+        let mut group = criterion.benchmark_group(format!("short/rms_norm/{rows}x{channels}/bf16"));
+        for (name, stream) in [("as it is", None), ("others", Some(false))] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let x = Rows::new(black_box(&x), rows, channels).expect("the shape fits");
+                    let y = RowsMut::new(&mut y, rows, channels).expect("the shape fits");
+                    let call = Norm::RmsNorm { eps: EPS }.forward(x, y).weight(&weight);
+                    let mut call = stream.into_iter().fold(call, Forward::stream);
+                    call.run().expect("valid");
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 fn call_from_c(
     group: &mut BenchmarkGroup<WallTime>,
     args: &dynorm_forward_args,
@@ -98,5 +123,5 @@ fn arguments(x: &[f32], weight: &[f32], y: &mut [f32]) -> dynorm_forward_args {
     }
 }
 
-criterion_group!(all, benches);
+criterion_group!(all, benches, short);
 criterion_main!(all);

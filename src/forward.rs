@@ -370,7 +370,11 @@ impl<'a> Forward<'a> {
     /// ```
     #[inline]
     pub fn run(&mut self) -> Result<(), Error> {
-        // SAFETY: `with_job` vouches for the job; `&mut self` keeps others from running it meanwhile.
+        // SAFETY: `short` and `with_job` vouch for the work; `&mut self` keeps others from running it meanwhile.
+        if self.short().is_some_and(|call| unsafe { call.run() }) {
+            return Ok(());
+        }
+        // SAFETY: as above.
         self.with_job(1, |job| unsafe { cpu::run_serial(self.norm, job) })
     }
 
@@ -395,6 +399,9 @@ impl<'a> Forward<'a> {
     #[inline]
     pub fn run_parallel(&mut self) -> Result<(), Error> {
         let threads = cpu::useful_threads(self.x.layout.rows * self.x.layout.channels);
+        if threads == 1 {
+            return self.run();
+        }
         // SAFETY: as in `run`.
         self.with_job(threads, |job| unsafe { cpu::run_parallel(self.norm, job, threads) })
     }

@@ -432,7 +432,7 @@ impl<'a> RowsMut<'a> {
 pub(crate) struct Channels<'a> {
     pub(crate) data: NonNull<u8>,
     pub(crate) element: ElementType,
-    len: usize,
+    pub(crate) len: usize,
     lifetime: PhantomData<&'a [u8]>,
 }
 

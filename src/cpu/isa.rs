@@ -1,7 +1,7 @@
 //! Which instructions the kernels use: chosen once, at run time.
 
+use super::short::{choose_isa, chosen_isa};
 use crate::Error;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// An instruction set that the kernels are compiled for, the least first. Results of one
 /// instruction set are the same to the bit for every split and alignment; between instruction
@@ -28,9 +28,6 @@ pub enum Isa {
 
 /// The environment variable that chooses an instruction set.
 const VARIABLE: &str = "DYNORM_ISA";
-/// The value of [`CURRENT`] before the first choice.
-const UNSET: u8 = u8::MAX;
-static CURRENT: AtomicU8 = AtomicU8::new(UNSET);
 
 impl Isa {
     /// Every instruction set, the least first.
@@ -111,19 +108,15 @@ impl Isa {
     /// ```
     #[inline]
     pub fn current() -> Result<Self, Error> {
-        match CURRENT.load(Relaxed) {
-            UNSET => Self::first_choice(),
-            index => Ok(Self::ALL[usize::from(index)]),
-        }
+        chosen_isa().map_or_else(Self::first_choice, Ok)
     }
 
     /// Of the first call in the process.
     #[cold]
     fn first_choice() -> Result<Self, Error> {
-        let isa = Self::from_environment()?;
         // Another thread may have come first; then its choice, which may be a
         // `set_current`, stands.
-        let _ = CURRENT.compare_exchange(UNSET, isa as u8, Relaxed, Relaxed);
+        choose_isa(Self::from_environment()?, true);
         Self::current()
     }
 
@@ -139,7 +132,7 @@ impl Isa {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn set_current(self) -> Result<(), Error> {
-        CURRENT.store(self.checked()? as u8, Relaxed);
+        choose_isa(self.checked()?, false);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod results;
 mod rms_norm;
 mod row_sum;
 mod seam;
+mod short;
 mod simd;
 mod split;
 mod statistics;
@@ -48,6 +49,9 @@ pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
 pub(crate) use math::MOST_PARAMETERS;
 pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
+#[cfg(feature = "capi")]
+pub(crate) use short::Kind;
+pub(crate) use short::{Named, ShortCall, ShortRows, are_few, foretell};
 pub(crate) use statistics::row_statistics;
 pub(crate) use threads::{exceeds_caches, is_large, run_part, run_serial, stream_pays};
 #[cfg(feature = "rayon")]

@@ -6,6 +6,7 @@ use super::job::{Job, Places, Tensor};
 use super::pipeline::{Meanwhile, UNROLL};
 use super::simd::{Doubt, Kernel, Simd, element::Storage};
 use crate::ElementType;
+use core::ptr::NonNull;
 use half::{bf16, f16};
 
 /// `sum = x + residual`, of which the function is taken. `residual` and `sum` have one type, and may
@@ -69,13 +70,30 @@ unsafe fn add<X: Storage, R: Storage>(tensors: &Residual, job: &Job, row: usize)
 }
 
 /// Adds `channels` elements. `sum` may be `x` or `residual`.
-struct Add<X, R> {
+pub(super) struct Add<X, R> {
     x: *const X,
     residual: *const R,
     sum: *mut R,
     channels: usize,
     /// What is fetched of `x` and `residual` meanwhile, if they come from memory.
     ahead: (Option<Ahead>, Option<Ahead>),
+}
+
+impl<X, R> Add<X, R> {
+    /// Of elements in the caches.
+    ///
+    /// # Safety
+    /// All three must be valid for `channels` elements, `sum` one of the others or apart from them.
+    #[inline(always)]
+    pub(super) unsafe fn dense(
+        x: NonNull<X>,
+        residual: NonNull<R>,
+        sum: NonNull<R>,
+        channels: usize,
+    ) -> Self {
+        let (x, residual) = (x.as_ptr(), residual.as_ptr());
+        Self { x, residual, sum: sum.as_ptr(), channels, ahead: (None, None) }
+    }
 }
 
 impl<X: Storage, R: Storage> Kernel for Add<X, R> {

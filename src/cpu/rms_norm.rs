@@ -29,7 +29,7 @@ impl Function for RmsNorm {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
-        Prepared { eps: self.eps, channels: channels as f32 }
+        Prepared { eps: self.eps, channels: channels.cast_signed() as f32 }
     }
 
     #[inline(always)]

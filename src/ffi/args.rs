@@ -196,10 +196,27 @@ const TOO_LARGE: usize = 4096;
 /// # Safety
 /// `args` must be NULL or point to as many bytes as its first field says, if that is a version's size and less than
 /// [`TOO_LARGE`], which nobody changes while they are read.
+#[inline(always)]
 pub(super) unsafe fn read<A: Args>(
     args: *const A,
     room: &mut MaybeUninit<A>,
 ) -> Result<&A, Refusal> {
+    // SAFETY: as the caller says.
+    unsafe {
+        // As the caller's header has it, if that is this one.
+        if !args.is_null() && args.is_aligned() && args.cast::<usize>().read() == size_of::<A>() {
+            return Ok(&*args);
+        }
+        read_other(args, room)
+    }
+}
+
+/// As [`read`], of any version.
+///
+/// # Safety
+/// As that.
+#[cold]
+unsafe fn read_other<A: Args>(args: *const A, room: &mut MaybeUninit<A>) -> Result<&A, Refusal> {
     let known = size_of::<A>();
     if args.is_null() {
         return Err(Refusal::Null { what: "args" });
@@ -210,10 +227,6 @@ pub(super) unsafe fn read<A: Args>(
     }
     // SAFETY: it is aligned, and the caller vouches for the bytes.
     let size = unsafe { args.cast::<usize>().read() };
-    if size == known {
-        // SAFETY: the caller vouches for the bytes; every field takes any of them.
-        return Ok(unsafe { &*args });
-    }
     if size != A::OLDEST && !(known..TOO_LARGE).contains(&size) {
         return Err(Refusal::Size { given: size, wanted: known, name: A::NAME });
     }

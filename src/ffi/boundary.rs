@@ -2,25 +2,30 @@
 
 use super::refusal::Refusal;
 use super::status::{dynorm_status, keep};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `body`, and says how it went in C's terms. A panic becomes a status.
+#[inline(always)]
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Refusal>) -> dynorm_status {
     // A body has nothing that a panic could leave half done, but the caller's output.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => dynorm_status::DYNORM_OK,
         Ok(Err(refusal)) => report(&refusal),
-        Err(payload) => {
-            let message = payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            // Dropping it might panic again.
-            core::mem::forget(payload);
-            report(&Refusal::Panic { message })
-        }
+        Err(payload) => report_panic(payload),
     }
+}
+
+#[cold]
+fn report_panic(payload: Box<dyn Any + Send>) -> dynorm_status {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    // Dropping it might panic again.
+    core::mem::forget(payload);
+    report(&Refusal::Panic { message })
 }
 
 #[cold]

@@ -25,9 +25,13 @@ pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dyn
     guard(|| {
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { args::read(args, &mut room) }?;
-        // SAFETY: as above.
-        unsafe { with_call(args, |call| Ok(call.run()?)) }
+        unsafe {
+            let args = args::read(args, &mut room)?;
+            if args.short().is_some_and(|call| call.run()) {
+                return Ok(());
+            }
+            with_call(args, |call| Ok(call.run()?))
+        }
     })
 }
 
@@ -45,6 +49,11 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { args::read(args, &mut room) }?;
+        // SAFETY: as above.
+        #[cfg(feature = "rayon")]
+        if args.short().is_some_and(|call| unsafe { call.run() }) {
+            return Ok(());
+        }
         let run = |call: &mut Forward| {
             #[cfg(feature = "rayon")]
             return Ok(call.run_parallel()?);
@@ -87,7 +96,7 @@ pub unsafe extern "C" fn dynorm_forward_part(
 /// # Safety
 /// The tensors must be memory as their shapes say, which nobody else writes, nor reads where it is
 /// written.
-#[inline]
+#[inline(never)]
 unsafe fn with_call(
     args: &dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,

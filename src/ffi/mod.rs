@@ -20,6 +20,7 @@ mod forward;
 mod isa;
 mod ordinary;
 mod refusal;
+mod short;
 mod statistics;
 mod status;
 mod tensors;

@@ -11,19 +11,23 @@ use core::mem::MaybeUninit;
 
 /// Memory of a tensor, from its first byte to behind its last.
 #[derive(Clone, Copy)]
-struct Memory {
+pub(super) struct Memory {
     start: usize,
     end: usize,
 }
 
 impl Memory {
     /// Of what there is not: apart from everything.
-    const NONE: Self = Self { start: 0, end: 0 };
+    pub(super) const NONE: Self = Self { start: 0, end: 0 };
 
     /// That of `count` elements of `size` bytes; unless there are too many, or the address is NULL or no multiple of
     /// `alignment`, a power of two.
     #[inline(always)]
-    fn of(data: *const c_void, [size, alignment]: [usize; 2], count: usize) -> Option<Self> {
+    pub(super) fn of(
+        data: *const c_void,
+        [size, alignment]: [usize; 2],
+        count: usize,
+    ) -> Option<Self> {
         let (start, bytes) = (data.addr(), count.checked_mul(size)?);
         let end = start.checked_add(bytes)?;
         let fits = start != 0 && start & (alignment - 1) == 0 && bytes <= isize::MAX as usize;
@@ -31,12 +35,12 @@ impl Memory {
     }
 
     #[inline(always)]
-    fn is_apart_from(self, other: Self) -> bool {
+    pub(super) fn is_apart_from(self, other: Self) -> bool {
         self.end <= other.start || other.end <= self.start
     }
 
     #[inline(always)]
-    fn is_apart_from_all<const N: usize>(self, others: [Self; N]) -> bool {
+    pub(super) fn is_apart_from_all<const N: usize>(self, others: [Self; N]) -> bool {
         let mut apart = true;
         for other in others {
             apart &= self.is_apart_from(other);
@@ -224,8 +228,10 @@ fn element(given: MaybeUninit<dynorm_element>) -> Option<ElementType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::{Named, ShortRows};
     use crate::ffi::enums::{Enum, dynorm_function, dynorm_isa};
     use crate::ffi::refusal::Refusal;
+    use core::ptr::NonNull;
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
     use std::cell::Cell;
@@ -300,10 +306,39 @@ mod tests {
         Ok(Ordinary { norm, tensors: args.tensors()?, isa, stream })
     }
 
+    /// Whether a call is short, as which it must be one for a closer look, too.
+    #[track_caller]
+    fn is_short(args: &dynorm_forward_args) -> bool {
+        let Some(call) = args.short() else { return false };
+        let closer = checked(args).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let Named { kind, parameters } = Named::from(closer.norm);
+        assert_eq!((call.named.kind, call.named.parameters), (kind, parameters));
+        let ShortRows { rows, channels, x, y, weight, bias, residual, .. } = call.rows;
+        assert!(args.rows == rows && args.channels == channels && closer.tensors.z.is_none());
+        assert!(closer.isa.is_none() && closer.stream.is_none() && args.weight_offset == 0.0);
+        let f32_at =
+            |data: NonNull<f32>| Operand { data: data.cast().as_ptr(), element: ElementType::F32 };
+        assert_eq!(closer.tensors.weight, Some(f32_at(weight)));
+        assert_eq!(closer.tensors.bias, bias.map(f32_at));
+        let dense = |data: NonNull<u8>| Tensor {
+            data: data.cast().as_ptr(),
+            element: call.element,
+            layout: Layout::new(rows, channels, channels),
+        };
+        assert_eq!((closer.tensors.x, closer.tensors.y), (dense(x), Output::Element(dense(y))));
+        let sum_of = |given: Residual| [given.input, given.sum.unwrap_or(given.input)];
+        assert_eq!(closer.tensors.residual.map(sum_of), residual.map(|both| both.map(dense)));
+        assert!(closer.tensors.statistics.is_none());
+        true
+    }
+
     /// Whether a call is ordinary. If it is, a closer look must come to the same.
     #[track_caller]
     fn stands_up(args: &dynorm_forward_args) -> bool {
-        let Some(seen) = args.ordinary() else { return false };
+        let Some(seen) = args.ordinary() else {
+            assert!(!is_short(args));
+            return false;
+        };
         let closer = checked(args).unwrap_or_else(|refusal| panic!("{refusal}"));
         assert_eq!(seen.norm, closer.norm);
         assert_eq!(seen.tensors, closer.tensors);
@@ -324,6 +359,43 @@ mod tests {
         });
         run.unwrap();
         assert!(ordinary.get() > 1000 && others.get() > 1000, "{ordinary:?} {others:?}");
+    }
+
+    /// The same with what short calls have, mostly.
+    fn mostly_short() -> impl Strategy<Value = dynorm_forward_args> {
+        (args(), address(), 0_u32..12).prop_map(|(mut args, weight, change)| {
+            (args.z, args.statistics, args.weight) = (at(0), at(0), at(weight));
+            (args.heads, args.flags, args.scale_mode) = (0, 0, raw(0));
+            args.norm.function = raw(1 + change % 5);
+            let elements = [&mut args.x_element, &mut args.y_element, &mut args.residual_element];
+            for element in elements {
+                *element = raw(1 + change % 3);
+            }
+            (args.weight_element, args.bias_element) = (raw(1), raw(1));
+            match change {
+                0 => args.x_element = raw(2),
+                1 => args.bias_element = raw(2),
+                2 => args.weight_offset = 1.0,
+                3 => args.isa = raw(1),
+                _ => {}
+            }
+            args
+        })
+    }
+
+    #[test]
+    fn what_is_short_stands_up_to_a_closer_look() {
+        let (short, others) = (Cell::new(0), Cell::new(0));
+        let config =
+            ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) };
+        let run = TestRunner::new(config).run(&mostly_short(), |args| {
+            let seen = if is_short(&args) { &short } else { &others };
+            seen.set(seen.get() + 1);
+            stands_up(&args);
+            Ok(())
+        });
+        run.unwrap();
+        assert!(short.get() > 1000 && others.get() > 1000, "{short:?} {others:?}");
     }
 
     fn at<T>(address: usize) -> *mut T {
@@ -363,11 +435,17 @@ mod tests {
     fn each_tensor_is_looked_at_beside_each_other() {
         let mut one_in_place = of_everything();
         one_in_place.residual_sum = core::ptr::null_mut();
+        let (mut short, mut short_in_place) = (of_everything(), one_in_place);
+        for args in [&mut short, &mut short_in_place] {
+            (args.z, args.statistics) = (at(0), at(0));
+        }
         let mut quantised = of_everything();
         quantised.y_element = MaybeUninit::new(dynorm_element::DYNORM_I8);
         quantised.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED);
-        for args in [of_everything(), one_in_place, quantised] {
+        for args in [of_everything(), one_in_place, short, short_in_place, quantised] {
             assert!(stands_up(&args));
+            let all_short = is_short(&args);
+            assert_eq!(all_short, args.z.is_null());
             let sum_is_apart = !args.residual_sum.is_null();
             for (i, move_one) in PLACES.iter().enumerate() {
                 // A sum that is not there is not to be there.
@@ -380,6 +458,12 @@ mod tests {
                         move_one(&mut args, other.wrapping_add_signed(apart));
                         // Rows follow one another here, so that no closer look allows more.
                         assert_eq!(stands_up(&args), checked(&args).is_ok(), "{i} {other} {apart}");
+                        let still_short = args.z.is_null() && args.statistics.is_null();
+                        if all_short && still_short {
+                            assert_eq!(is_short(&args), stands_up(&args), "{i} {other} {apart}");
+                        } else {
+                            assert!(!is_short(&args), "{i} {other} {apart}");
+                        }
                     }
                 }
             }
@@ -402,7 +486,7 @@ mod tests {
         for (i, change) in changes.iter().enumerate() {
             let mut args = of_everything();
             change(&mut args, far);
-            assert!(args.ordinary().is_none(), "{i}");
+            assert!(args.ordinary().is_none() && args.short().is_none(), "{i}");
         }
         let reserved: [fn(&mut dynorm_forward_args); 6] = [
             |args| args.reserved = 1,
@@ -416,6 +500,8 @@ mod tests {
             let mut args = of_everything();
             set(&mut args);
             assert!(args.ordinary().is_none() && checked(&args).is_err(), "{i}");
+            (args.z, args.statistics) = (at(0), at(0));
+            assert!(args.short().is_none(), "{i}");
         }
     }
 
@@ -425,9 +511,16 @@ mod tests {
         (args.residual, args.residual_sum) = (at(0), at(0));
         (args.bias, args.z, args.statistics) = (at(0), at(0), at(0));
         args.y = at(args.x.addr() + 64);
-        assert!(stands_up(&args), "side by side");
+        assert!(stands_up(&args) && is_short(&args), "side by side");
         args.y = args.x.cast_mut();
-        assert!(stands_up(&args), "in place");
+        assert!(stands_up(&args) && is_short(&args), "in place");
+        (args.x_row_stride, args.y_row_stride) = (9, 9);
+        assert!(stands_up(&args) && !is_short(&args), "with gaps");
+        (args.x_row_stride, args.y_row_stride) = (8, 8);
+        assert!(is_short(&args), "without gaps");
+        (args.rows, args.x, args.y) = (1 << 10, at(1 << 21), at(1 << 21));
+        assert!(stands_up(&args) && !is_short(&args), "of many rows");
+        args.rows = 2;
         args.flags = dynorm_flag::DYNORM_FLAG_NO_STREAM.number();
         args.isa = MaybeUninit::new(dynorm_isa::DYNORM_ISA_PORTABLE);
         assert!(stands_up(&args), "with choices");

@@ -1,13 +1,63 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
 use super::{Form, Forward, Residual, Scales, Tensor};
-use crate::cpu::{self, Fused, Isa, Job, Operand, Places, Stored};
+use crate::cpu::{self, Fused, Isa, Job, Operand, Places, ShortCall, ShortRows, Stored};
 use crate::norm::require;
-use crate::tensor::Channels;
+use crate::tensor::{Channels, Layout};
 use crate::{ElementType, Error, RowStatistics};
 use core::ptr::NonNull;
 
 impl Forward<'_> {
+    /// The call, if it is a short one; its parameters have not been looked at.
+    #[inline(always)]
+    pub(super) fn short(&self) -> Option<ShortCall> {
+        let (Form::Element(element), Some(weight)) = (self.y.element, self.weight) else {
+            return None;
+        };
+        let Layout { rows, channels, .. } = self.x.layout;
+        if !cpu::are_few(rows, channels) {
+            return None;
+        }
+        cpu::foretell(
+            [self.x.data, weight.data, self.y.data].map(|data| data.as_ptr().cast_const()),
+        );
+        let layout = Layout::new(rows, channels, channels);
+        let fits = |x: Tensor<ElementType>| (x.layout == layout) & (x.element == element);
+        let plain =
+            |given: Channels<'_>| (given.element == ElementType::F32) & (given.len == channels);
+        let usual = fits(self.x)
+            & (self.y.layout == layout)
+            & plain(weight)
+            & self.bias.is_none_or(plain)
+            & (self.weight_offset == 0.0);
+        let rare = self.gate.is_some() | self.statistics.is_some();
+        if !usual | rare | self.stream.is_some() | self.isa.is_some_and(|isa| !isa.is_available()) {
+            return None;
+        }
+        let residual = match self.residual {
+            None => None,
+            Some(Residual { input, sum }) => {
+                let input = input.unwrap_or(sum);
+                if !(fits(input) & fits(sum)) {
+                    return None;
+                }
+                Some([input.data, sum.data])
+            }
+        };
+        let named = cpu::Named::from(self.norm);
+        let rows = ShortRows {
+            parameters: named.parameters,
+            rows,
+            channels,
+            x: self.x.data,
+            y: self.y.data,
+            weight: weight.data.cast(),
+            bias: self.bias.map(|bias| bias.data.cast()),
+            residual,
+        };
+        Some(ShortCall { named, element, isa: self.isa, rows })
+    }
+
     /// Checks everything, and has `run` do the work on `threads` threads, or one of them its part.
     #[inline]
     pub(super) fn with_job(&self, threads: usize, run: impl FnOnce(&Job)) -> Result<(), Error> {

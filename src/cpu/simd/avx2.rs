@@ -4,7 +4,8 @@
 //! They need the features named in [`enter`]. A value of [`Avx2`] is the proof: it is made
 //! only there, and the contract of `enter` is that the processor has them.
 
-use super::{Simd, align_stack};
+use super::{Short, Simd, align_stack};
+use crate::cpu::short::ShortRows;
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
 
@@ -21,6 +22,17 @@ pub(crate) struct Avx2(());
 pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     align_stack();
     kernel.run(Avx2(()))
+}
+
+/// As [`enter`], for a short call.
+///
+/// # Safety
+/// As that and [`Short::run`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+    align_stack();
+    // SAFETY: the same contract.
+    unsafe { K::run(Avx2(()), rows) }
 }
 
 // SAFETY: `Avx2` is only made by `enter`, see the module's head.

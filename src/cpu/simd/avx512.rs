@@ -6,7 +6,8 @@
 //! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
 //! that the processor has them.
 
-use super::{Doubt, Simd, add_squares, add_values, align_stack};
+use super::{Doubt, Short, Simd, add_squares, add_values, align_stack};
+use crate::cpu::short::ShortRows;
 use core::arch::x86_64::*;
 use eight_bits::{store_bytes, to_e4m3, to_i8};
 use sixteen_bits::{
@@ -86,6 +87,17 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     kernel.run(unsafe { Avx512::<false>::new() })
 }
 
+/// As [`enter`], for a short call.
+///
+/// # Safety
+/// As that and [`Short::run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+    align_stack();
+    // SAFETY: the same contract.
+    unsafe { K::run(Avx512::<false>::new(), rows) }
+}
+
 /// Runs `kernel` compiled for AVX-512 with AVX512-BF16.
 ///
 /// # Safety
@@ -96,6 +108,17 @@ pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
     align_stack();
     // SAFETY: the same contract.
     kernel.run(unsafe { Avx512::<true>::new() })
+}
+
+/// As [`enter_bf16`], for a short call.
+///
+/// # Safety
+/// As that and [`Short::run`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+pub(crate) unsafe fn enter_short_bf16<K: Short>(rows: &ShortRows) {
+    align_stack();
+    // SAFETY: the same contract.
+    unsafe { K::run(Avx512::<true>::new(), rows) }
 }
 
 /// The mask of the first `n` lanes, `n <= 16`.

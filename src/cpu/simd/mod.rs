@@ -7,6 +7,8 @@
 //! set that enters a kernel (`enter` in the implementation's file), into which everything
 //! is inlined but what [`Simd::apart`] runs in a function of its own.
 
+use super::short::ShortRows;
+
 /// Writes the arithmetic methods of [`Simd`]: each a body of intrinsics, `name(args) -> ret = body;`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! safe_intrinsics {
@@ -91,6 +93,15 @@ pub(crate) trait Kernel {
     /// Does the work. Implementations are `#[inline(always)]`, so that they take over the
     /// features of the function that enters them.
     fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// A kernel of a short call, which is entered by its address.
+pub(crate) trait Short {
+    /// Does the work. Inlined, as [`Kernel::run`].
+    ///
+    /// # Safety
+    /// It must be a kernel for these rows, as [`ShortCall::run`](super::short::ShortCall::run) says.
+    unsafe fn run<S: Simd>(s: S, rows: &ShortRows);
 }
 
 /// A vector of `LANES` f32 values and the operations that the kernels need.

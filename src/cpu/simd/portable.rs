@@ -4,10 +4,11 @@
 //! NEON on aarch64, for which `neon.rs` has more, and what the target offers elsewhere. Nothing here is `unsafe` but the
 //! access to memory.
 
-use super::Simd;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use super::neon as special;
+use super::{Short, Simd};
 use crate::Isa;
+use crate::cpu::short::ShortRows;
 use crate::quantized::e4m3;
 use bytemuck::cast;
 use wide::{f32x8, i32x8, u32x8};
@@ -21,6 +22,15 @@ pub(crate) struct Portable;
 #[inline(never)]
 pub(crate) fn enter<K: super::Kernel>(kernel: K) -> K::Output {
     kernel.run(Portable)
+}
+
+/// As [`enter`], for a short call.
+///
+/// # Safety
+/// As that and [`Short::run`].
+pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+    // SAFETY: the same contract.
+    unsafe { K::run(Portable, rows) }
 }
 
 /// 1.5 * 2^23: adding it leaves no bits for a fraction, so the sum is rounded to an integer.

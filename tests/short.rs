@@ -1,0 +1,123 @@
+//! Short calls, which have kernels of their own, give the bits of all others, whatever the numbers.
+
+mod common;
+
+use common::fused::{FusedCall, Numbers, Output, Residual};
+use common::isas;
+use common::tensor::Tensor;
+use dynorm::{ElementType, Isa, Norm};
+
+use ElementType::{Bf16, F16, F32};
+
+/// Runs it as it is, and with a choice that short calls do not have.
+fn same_as_others(call: FusedCall, numbers: &Numbers) {
+    let other = FusedCall { stream: Some(false), ..call };
+    assert!(call.run(numbers) == other.run(numbers), "{call:?}");
+}
+
+/// Every function on every instruction set from and to rows of every type, with and without what short calls may have.
+fn everywhere(mut each: impl FnMut(FusedCall)) {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for element in ElementType::ALL {
+                for bias in [None, Some(F32)] {
+                    for residual in [None, Some(Residual::InPlace), Some(Residual::Into)] {
+                        each(FusedCall {
+                            x_type: element,
+                            output: Output::Element(element),
+                            weight: Some(F32),
+                            bias,
+                            residual: residual.map(|kind| (kind, element)),
+                            ..FusedCall::new(norm, isa, 1, 1)
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The vectors' widths and blocks, and the longest rows.
+fn lengths(isa: Isa) -> impl Iterator<Item = usize> {
+    let lanes = if isa >= Isa::Avx512 { 16 } else { 8 };
+    let long = [96, 127, 130, 191, 255, 256, 259, 511, 576, 1023, 1024, 1031, 4096, 4099];
+    (1..=3 * lanes).chain(long).chain([16_384, 16_385])
+}
+
+#[test]
+fn of_every_length() {
+    everywhere(|call| {
+        for channels in lengths(call.isa) {
+            for rows in [1, 2, 3, 17] {
+                if rows > 1 && rows * channels > 1100 {
+                    continue;
+                }
+                let call = FusedCall { rows, channels, ..call };
+                same_as_others(call, &call.numbers(channels as u64));
+            }
+        }
+    });
+}
+
+#[test]
+fn of_special_numbers() {
+    let specials = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN_POSITIVE, 1e-40, -0.0, -1e20];
+    everywhere(|call| {
+        for (rows, channels) in [(1, 300), (2, 77)] {
+            let call = FusedCall { rows, channels, ..call };
+            for (i, special) in specials.into_iter().enumerate() {
+                for everywhere in [false, true] {
+                    let numbers = call.numbers(i as u64);
+                    let mut x: Vec<f32> =
+                        (0..rows * channels).map(|j| numbers.x.value(j) as f32).collect();
+                    if everywhere {
+                        x.fill(special)
+                    } else {
+                        x[i + 3] = special
+                    }
+                    let x = Tensor::new(call.x_type, &x);
+                    same_as_others(call, &Numbers { x, ..numbers });
+                }
+            }
+        }
+    });
+}
+
+/// Parameters other than the defaults: those that short calls take, and those that they leave to others.
+#[test]
+fn of_other_parameters() {
+    let norms = [
+        Norm::RmsNorm { eps: 0.0 },
+        Norm::LayerNorm { eps: 3.0 },
+        Norm::DyT { alpha: -7.5 },
+        Norm::DyIsru { beta: 0.25, scale: 1.0 },
+        Norm::DyIsru { beta: 2.0, scale: 16.0 },
+        Norm::Derf { alpha: 0.3, shift: -1.5 },
+    ];
+    everywhere(|call| {
+        for norm in norms {
+            let call = FusedCall { norm, channels: 100, ..call };
+            same_as_others(call, &call.numbers(9));
+        }
+    });
+}
+
+/// What differs in type from what short calls are.
+#[test]
+fn beside_others() {
+    everywhere(|call| {
+        let call = FusedCall { rows: 2, channels: 33, ..call };
+        let calls = [
+            FusedCall { weight: Some(Bf16), ..call },
+            FusedCall { weight: None, ..call },
+            FusedCall { bias: Some(F16), ..call },
+            FusedCall { output: Output::Element(F32), ..call },
+            FusedCall { residual: Some((Residual::Into, F32)), ..call },
+            FusedCall { gap: 3, ..call },
+            FusedCall { gate: Some(F32), ..call },
+        ];
+        for call in calls {
+            same_as_others(call, &call.numbers(4));
+        }
+    });
+}
