@@ -491,7 +491,8 @@ dynorm_status dynorm_forward_parallel(const struct dynorm_forward_args *args);
 // own: each of `count` threads calls this with the same args and its index, and when all have
 // returned the work is done. Nothing is spawned and nothing is waited for; one thread may do
 // several parts, one after another. Row functions are split by rows, the others anywhere, also
-// inside one row; a part may be empty. Results have the same bits as those of `dynorm_forward`.
+// inside one row; a part may be empty, and of a few thousand elements all may be in the first.
+// Results have the same bits as those of `dynorm_forward`.
 //
 // Errors as `dynorm_forward`; DYNORM_ERROR_PART unless `index < count`. Every part checks the
 // args by itself, so all of them return the same error.

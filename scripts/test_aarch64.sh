@@ -14,7 +14,7 @@ work=$PWD/target/aarch64
 TESTS=(test -p dynorm --lib)
 # Not those that compile C, look at x86 assembly, or have a GPU emulated.
 for test in accuracy backward dispatch errors fused gate heads identity invariance lanes memory properties quantized \
-  residual rounding shapes special_values statistics; do
+  residual rounding shapes short special_values statistics; do
   TESTS+=(--test "$test")
 done
 

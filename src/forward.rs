@@ -4,7 +4,7 @@ mod job;
 #[cfg(feature = "capi")]
 mod set;
 
-use crate::cpu::{self, Isa};
+use crate::cpu::{self, Isa, ShortCall};
 use crate::tensor::{Channels, Layout};
 use crate::{
     Element, ElementType, Error, Norm, QuantizedRowsMut, QuantizedType, RowStatistics, Rows,
@@ -408,8 +408,8 @@ impl<'a> Forward<'a> {
 
     /// Does part `index` of `count` of the work on the calling thread, for hosts with threads of
     /// their own: each of `count` threads calls this with its index, and when all have returned
-    /// the work is done. Nothing is spawned and nothing is waited for. [`parts`](Forward::parts)
-    /// is the safe form.
+    /// the work is done. Nothing is spawned and nothing is waited for. A part may be empty; of a few thousand
+    /// elements all may be in the first. [`parts`](Forward::parts) is the safe form.
     ///
     /// # Errors
     /// As [`run`](Forward::run); [`Error::Part`] unless `index < count`.
@@ -437,12 +437,24 @@ impl<'a> Forward<'a> {
         if index >= count {
             return Err(Error::Part { index, count });
         }
+        if let Some(call) = self.short().filter(ShortCall::is_undivided) {
+            // SAFETY: `short` vouches for the work, the caller for the part.
+            if unsafe { call.run_part(index) } {
+                return Ok(());
+            }
+            return self.with_job(1, |job| {
+                if index == 0 {
+                    // SAFETY: `with_job` vouches for the job, the caller for the part.
+                    unsafe { cpu::run_serial(self.norm, job) };
+                }
+            });
+        }
         // SAFETY: `with_job` vouches for the job, the caller for the part.
         self.with_job(count, |job| unsafe { cpu::run_part(self.norm, job, index, count) })
     }
 
     /// The work in `count` parts of about equal size, for threads of the host's own. A part may
-    /// be empty; all of them must be run.
+    /// be empty, and of a few thousand elements all may be in the first; all of them must be run.
     ///
     /// ```
     /// use dynorm::{Norm, RowsMut};

@@ -15,8 +15,8 @@ use std::process::Command;
 
 const CHANNELS: usize = 1003;
 
-/// What the process of its own does, one word each, joined by commas: `current`, `run`, `copy`,
-/// or a name to set as the current instruction set.
+/// What the process of its own does, one word each, joined by commas: `current`, `run`, `short`, `parts`,
+/// `copy`, or a name to set as the current instruction set.
 const SCRIPT: &str = "DYNORM_TEST_SCRIPT";
 
 fn numbers() -> Vec<f32> {
@@ -44,6 +44,19 @@ fn in_a_process_of_its_own() {
             "current" => Isa::current().map_or_else(|e| e.to_string(), |isa| isa.name().into()),
             "run" => output(|x, y| {
                 NORM.forward(Rows::new(x, 1, CHANNELS)?, RowsMut::new(y, 1, CHANNELS)?).run()
+            }),
+            // One for which there is a kernel of short calls.
+            "short" => output(|x, y| {
+                let (x, y) = (Rows::new(x, 1, CHANNELS)?, RowsMut::new(y, 1, CHANNELS)?);
+                NORM.forward(x, y).weight(&[1.0_f32; CHANNELS]).run()
+            }),
+            // The same in place, as a call of two parts, of which the second comes first.
+            "parts" => output(|x, y| {
+                y.copy_from_slice(x);
+                let call = NORM.forward_in_place(RowsMut::new(y, 17, 59)?);
+                let call = call.weight(&[1.0_f32; 59]);
+                // SAFETY: one after the other.
+                unsafe { call.run_part(1, 2).and(call.run_part(0, 2)) }
             }),
             "copy" => output(|x, y| cpu::copy(x, y, false)),
             name => {
@@ -85,13 +98,17 @@ fn the_best_is_used_by_default() {
     let best = isas().pop().unwrap();
     assert_eq!(best, Isa::detected());
     assert_eq!(results(None, "current,run"), [best.name().to_owned(), bits_of(best)]);
+    // The first calls of a process, and the next.
+    assert_eq!(results(None, "short,short"), [bits_of(best), bits_of(best)]);
+    let parts = results(None, "parts,parts");
+    assert_eq!(parts[0], parts[1]);
 }
 
 #[test]
 fn the_environment_variable_is_honoured() {
     for isa in isas() {
-        let wanted = [bits_of(isa), isa.name().to_owned()];
-        assert_eq!(results(Some(isa.name()), "run,current"), wanted);
+        let wanted = [bits_of(isa), isa.name().to_owned(), bits_of(isa)];
+        assert_eq!(results(Some(isa.name()), "run,current,short"), wanted);
     }
 }
 
@@ -113,8 +130,10 @@ fn an_unknown_name_is_an_error_of_every_call_that_names_none() {
         let wanted = Error::IsaName { given: name.into() }.to_string();
         assert!(wanted.contains(name) && wanted.contains("portable, avx2, avx512, avx512bf16"));
         // A choice in the program mends it.
-        let given = results(Some(name), "current,run,copy,current,portable,run");
-        let expected = [&wanted, &wanted, &wanted, &wanted, "set", &bits_of(Isa::Portable)];
+        let given = results(Some(name), "current,run,short,parts,copy,current,portable,run,short");
+        let bits = bits_of(Isa::Portable);
+        let refused = [&*wanted; 6];
+        let expected = [&refused[..], &["set", &bits, &bits]].concat();
         assert_eq!(given, expected);
     }
 }
@@ -134,8 +153,9 @@ fn a_name_that_the_processor_lacks_is_an_error() {
 fn the_process_may_choose_against_the_environment() {
     for first in isas() {
         for second in isas() {
-            let script = format!("{},current,run", second.name());
-            let wanted = ["set", second.name(), &bits_of(second)];
+            let script = format!("{},current,run,short", second.name());
+            let bits = bits_of(second);
+            let wanted = ["set", second.name(), &bits, &bits];
             assert_eq!(results(Some(first.name()), &script), wanted);
         }
     }

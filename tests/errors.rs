@@ -161,6 +161,8 @@ fn parameters_out_of_range() {
         let error = norm.check().unwrap_err();
         assert_eq!(error.to_string(), format!("{name} is {given}; it must be {wanted}"));
         refuses(norm, &error, |call| call);
+        // As it is looked at in short calls.
+        refuses(norm, &error, |call| call.weight(&[1.0_f32; 10]));
     };
     for eps in NOT_FINITE.into_iter().chain([-1e-45, -1.0, f32::MIN]) {
         refused(Norm::RmsNorm { eps }, "eps", eps, "finite and at least 0");

@@ -9,7 +9,7 @@ use common::tensor::Sample;
 use common::{isas, lengths};
 use core::{ptr, slice};
 use dynorm::cpu::lanes::{self, Kernel, Lanes};
-use dynorm::{Isa, Norm, QuantizedRowsMut, Rows, RowsMut, Scale, bf16, cpu, f16};
+use dynorm::{Forward, Isa, Norm, QuantizedRowsMut, Rows, RowsMut, Scale, bf16, cpu, f16};
 
 /// Memory with a page on either side that may not be accessed.
 struct Fenced {
@@ -77,10 +77,10 @@ impl Memory {
         &mut self,
         (norm, isa): (Norm, Isa),
         channels: usize,
-        (gap, at_end, stream): (usize, bool, bool),
+        (rows, gap, at_end, stream): (usize, usize, bool, Option<bool>),
     ) {
         let stride = channels + gap;
-        let span = ROWS * stride - gap;
+        let span = rows * stride - gap;
         let mut random = Random(channels as u64);
         let mut fill = |len: usize| random.normals(len, 0.0, 1.0);
         let x = self.x.slice::<X>(span, at_end);
@@ -92,16 +92,17 @@ impl Memory {
         bias.iter_mut().zip(fill(channels)).for_each(|(b, v)| *b = W::round(v));
 
         let run = |x: &[X], y: &mut [Y], weight: &[W], bias: &[W]| {
-            let x = Rows::with_stride(x, ROWS, channels, stride).unwrap();
-            let y = RowsMut::with_stride(y, ROWS, channels, stride).unwrap();
-            let call = norm.forward(x, y).isa(isa).stream(stream);
+            let x = Rows::with_stride(x, rows, channels, stride).unwrap();
+            let y = RowsMut::with_stride(y, rows, channels, stride).unwrap();
+            let call = norm.forward(x, y).isa(isa);
+            let call = stream.into_iter().fold(call, Forward::stream);
             call.weight(weight).bias(bias).run().unwrap();
         };
         run(x, y, weight, bias);
         let mut wanted = vec![Y::round(0.0); span];
         let ordinary = (x.to_vec(), weight.to_vec(), bias.to_vec());
         run(&ordinary.0, &mut wanted, &ordinary.1, &ordinary.2);
-        for row in 0..ROWS {
+        for row in 0..rows {
             for i in row * stride..row * stride + channels {
                 assert_eq!(y[i].bits(), wanted[i].bits(), "{norm:?} {isa:?} {channels}");
             }
@@ -116,10 +117,19 @@ fn no_byte_outside_the_slices_is_read_or_written() {
         Norm::DEFAULTS.into_iter().flat_map(|norm| isas().into_iter().map(move |isa| (norm, isa)))
     {
         for channels in lengths() {
+            for rows in 1..=ROWS.min(3) {
+                for at_end in [true, false] {
+                    // Short calls.
+                    let place = (rows, 0, at_end, None);
+                    memory.check::<f32, f32, f32>(call, channels, place);
+                    memory.check::<f16, f16, f32>(call, channels, place);
+                    memory.check::<bf16, bf16, f32>(call, channels, place);
+                }
+            }
             let ends = [(true, false), (true, true), (false, false), (false, true)];
             for place in ends
                 .into_iter()
-                .flat_map(|(at_end, stream)| [(GAP, at_end, stream), (0, at_end, stream)])
+                .flat_map(|(at_end, stream)| [GAP, 0].map(|gap| (ROWS, gap, at_end, Some(stream))))
             {
                 memory.check::<f32, f32, f32>(call, channels, place);
                 memory.check::<f32, f16, bf16>(call, channels, place);

@@ -44,7 +44,11 @@ fn types() -> impl Strategy<Value = ElementType> {
 /// Any call that is valid.
 fn calls() -> impl Strategy<Value = Call> {
     let shape = (0..6_usize, prop_oneof![1..80_usize, 1..1200_usize]);
-    let affine = (prop::option::of(types()), prop::option::of(types()), -2.0..2.0_f32);
+    let affine = (
+        prop::option::of(types()),
+        prop::option::of(types()),
+        prop_oneof![Just(0.0), -2.0..2.0_f32],
+    );
     let layout = ((0..40_usize, 0..40_usize), (0..40_usize, 0..40_usize));
     let ways = (any::<bool>(), prop::option::of(any::<bool>()));
     (norms(), select(isas()), (types(), types()), shape, affine, layout, ways).prop_map(

@@ -1,5 +1,5 @@
-//! From values to types: the one list of what is compiled. Every function × input type ×
-//! output type × instruction set is an instance, but for those that `stores_at_once` names;
+//! From values to types: the list of what is compiled, but for the kernels of [short calls](super::short). Every
+//! function × input type × output type × instruction set is an instance, but for those that `stores_at_once` names;
 //! weight and bias types are told apart inside.
 
 use super::affine::{Affine, General, Plain};

@@ -1,6 +1,7 @@
 //! Which instructions the kernels use: chosen once, at run time.
 
-use super::short::{choose_isa, chosen_isa};
+// Where short calls look for it, too.
+use super::short::{choose_first_isa, choose_isa, chosen_isa};
 use crate::Error;
 
 /// An instruction set that the kernels are compiled for, the least first. Results of one
@@ -116,7 +117,7 @@ impl Isa {
     fn first_choice() -> Result<Self, Error> {
         // Another thread may have come first; then its choice, which may be a
         // `set_current`, stands.
-        choose_isa(Self::from_environment()?, true);
+        choose_first_isa(Self::from_environment()?);
         Self::current()
     }
 
@@ -132,7 +133,7 @@ impl Isa {
     /// # Ok::<(), dynorm::Error>(())
     /// ```
     pub fn set_current(self) -> Result<(), Error> {
-        choose_isa(self.checked()?, false);
+        choose_isa(self.checked()?);
         Ok(())
     }
 

@@ -44,7 +44,8 @@ impl Function for LayerNorm {
 
     #[inline(always)]
     fn prepare<S: Simd>(self, _: S, channels: usize) -> Prepared {
-        let channels = channels as f32;
+        // Of a signed number it is one instruction.
+        let channels = channels.cast_signed() as f32;
         Prepared { eps: self.eps, channels, per_channel: 1.0 / channels }
     }
 

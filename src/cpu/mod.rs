@@ -51,7 +51,7 @@ pub(crate) use piece::{Form, Output, Scale};
 pub(crate) use residual::Residual;
 #[cfg(feature = "capi")]
 pub(crate) use short::Kind;
-pub(crate) use short::{Named, ShortCall, ShortRows, are_few, foretell};
+pub(crate) use short::{Named, ShortCall, ShortRows, are_few, prefetch};
 pub(crate) use statistics::row_statistics;
 pub(crate) use threads::{exceeds_caches, is_large, run_part, run_serial, stream_pays};
 #[cfg(feature = "rayon")]

@@ -110,7 +110,7 @@ pub(crate) fn useful_threads(elements: usize) -> usize {
     if elements < SERIAL_BELOW { 1 } else { rayon::current_num_threads() }
 }
 
-/// Does all of `job` on `count` threads of rayon's current pool, or on the calling thread if that is one.
+/// Does all of `job` on `count` threads of rayon's current pool.
 ///
 /// # Safety
 /// As [`run_serial`].
@@ -118,10 +118,6 @@ pub(crate) fn useful_threads(elements: usize) -> usize {
 pub(crate) unsafe fn run_parallel(norm: Norm, job: &Job, count: usize) {
     use rayon::prelude::*;
 
-    if count == 1 {
-        // SAFETY: the same contract.
-        return unsafe { run_serial(norm, job) };
-    }
     // SAFETY: the addresses in it come from borrows that outlive the call, and parts do not overlap.
     let shared = unsafe { Shared::new(*job) };
     (0..count).into_par_iter().with_max_len(1).for_each(|index| {

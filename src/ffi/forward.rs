@@ -6,6 +6,7 @@ use super::ordinary::Ordinary;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
 use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
+use crate::cpu::ShortCall;
 use crate::tensor::Channels;
 use crate::{Forward, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
 use core::mem::MaybeUninit;
@@ -72,7 +73,8 @@ pub unsafe extern "C" fn dynorm_forward_parallel(
 /// own: each of `count` threads calls this with the same args and its index, and when all have
 /// returned the work is done. Nothing is spawned and nothing is waited for; one thread may do
 /// several parts, one after another. Row functions are split by rows, the others anywhere, also
-/// inside one row; a part may be empty. Results have the same bits as those of `dynorm_forward`.
+/// inside one row; a part may be empty, and of a few thousand elements all may be in the first.
+/// Results have the same bits as those of `dynorm_forward`.
 ///
 /// Errors as `dynorm_forward`; DYNORM_ERROR_PART unless `index < count`. Every part checks the
 /// args by itself, so all of them return the same error.
@@ -86,6 +88,13 @@ pub unsafe extern "C" fn dynorm_forward_part(
         let mut room = MaybeUninit::uninit();
         // SAFETY: the caller keeps what the header says.
         let args = unsafe { args::read(args, &mut room) }?;
+        if index < count {
+            let call = args.short().filter(ShortCall::is_undivided);
+            // SAFETY: as above; each part is done once, by one thread.
+            if call.is_some_and(|call| unsafe { call.run_part(index) }) {
+                return Ok(());
+            }
+        }
         // SAFETY: as above; each part is done once, by one thread.
         unsafe { with_call(args, |call| Ok(call.run_part(index, count)?)) }
     })

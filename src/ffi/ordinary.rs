@@ -273,6 +273,7 @@ mod tests {
             let mut args: dynorm_forward_args = unsafe { core::mem::zeroed() };
             args.size = size_of::<dynorm_forward_args>();
             args.norm.function = raw(function);
+            set_parameters(&mut args);
             (args.rows, args.channels) = (rows, channels);
             let at = |address: usize| core::ptr::without_provenance_mut::<c_void>(address);
             (args.x, args.y) = (at(x), at(y));
@@ -311,9 +312,9 @@ mod tests {
     fn is_short(args: &dynorm_forward_args) -> bool {
         let Some(call) = args.short() else { return false };
         let closer = checked(args).unwrap_or_else(|refusal| panic!("{refusal}"));
-        let Named { kind, parameters } = Named::from(closer.norm);
-        assert_eq!((call.named.kind, call.named.parameters), (kind, parameters));
-        let ShortRows { rows, channels, x, y, weight, bias, residual, .. } = call.rows;
+        let ShortRows { parameters, rows, channels, x, y, weight, bias, residual } = call.rows;
+        let wanted = Named::from(closer.norm);
+        assert_eq!((call.kind, parameters), (wanted.kind, wanted.parameters));
         assert!(args.rows == rows && args.channels == channels && closer.tensors.z.is_none());
         assert!(closer.isa.is_none() && closer.stream.is_none() && args.weight_offset == 0.0);
         let f32_at =
@@ -402,12 +403,19 @@ mod tests {
         core::ptr::without_provenance_mut(address)
     }
 
+    /// No two are the same.
+    fn set_parameters(args: &mut dynorm_forward_args) {
+        let norm = &mut args.norm;
+        (norm.eps, norm.alpha, norm.beta, norm.scale, norm.shift) = (0.5, 2.0, 3.0, 1.0, 5.0);
+    }
+
     /// A call of two rows of eight channels in f32 with everything that there is, each at an address of its own.
     fn of_everything() -> dynorm_forward_args {
         // SAFETY: zeros are every field's default.
         let mut args: dynorm_forward_args = unsafe { core::mem::zeroed() };
         args.size = size_of::<dynorm_forward_args>();
         args.norm.function = MaybeUninit::new(dynorm_function::DYNORM_RMS_NORM);
+        set_parameters(&mut args);
         (args.rows, args.channels) = (2, 8);
         let f32 = MaybeUninit::new(dynorm_element::DYNORM_F32);
         (args.x_element, args.y_element, args.weight_element) = (f32, f32, f32);
@@ -486,7 +494,11 @@ mod tests {
         for (i, change) in changes.iter().enumerate() {
             let mut args = of_everything();
             change(&mut args, far);
-            assert!(args.ordinary().is_none() && args.short().is_none(), "{i}");
+            assert!(args.ordinary().is_none(), "{i}");
+            (args.z, args.statistics) = (at(0), at(0));
+            // Which then is in order.
+            let of_statistics = i == 6;
+            assert_eq!(args.short().is_some(), of_statistics, "{i}");
         }
         let reserved: [fn(&mut dynorm_forward_args); 6] = [
             |args| args.reserved = 1,

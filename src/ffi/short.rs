@@ -8,7 +8,7 @@ use super::args::{dynorm_forward_args, dynorm_norm};
 use super::enums::{dynorm_element, dynorm_function, number};
 use super::ordinary::Memory;
 use crate::ElementType;
-use crate::cpu::{Kind, Named, ShortCall, ShortRows, are_few, foretell};
+use crate::cpu::{Kind, Named, ShortCall, ShortRows, are_few, prefetch};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
@@ -18,7 +18,8 @@ const BF16: u32 = dynorm_element::DYNORM_BF16 as u32;
 
 impl dynorm_forward_args {
     /// The call, if it is one of these, with all of its memory in order; its parameters have not been looked at. Others may
-    /// be in order, too; that takes a closer look.
+    /// be in order, too; that takes a closer look. All that is accepted here is so by [`Forward`](crate::Forward)'s own `short`,
+    /// see [`ShortCall::is_undivided`].
     #[inline(always)]
     pub(super) fn short(&self) -> Option<ShortCall> {
         let Self { rows, channels, .. } = *self;
@@ -26,19 +27,19 @@ impl dynorm_forward_args {
         if !are_few(rows, channels) {
             return None;
         }
-        foretell([self.x.cast(), self.weight.cast(), self.y.cast_const().cast()]);
-        let strides = [self.x_row_stride, self.y_row_stride];
-        let [x_strided, y_strided] = strides.map(|s| (s != 0) & (s != channels));
+        prefetch([self.x.cast(), self.weight.cast(), self.y.cast_const().cast()]);
+        let is_strided = |stride| (stride != 0) & (stride != channels);
+        let strided = is_strided(self.x_row_stride) | is_strided(self.y_row_stride);
         let rare = self.z.addr() | self.statistics.addr() | self.heads;
         let chosen = number(self.scale_mode) | number(self.isa) | self.flags;
         let reserved = self.norm.reserved[0] | self.norm.reserved[1];
         let reserved = reserved | self.reserved | self.reserved_2;
         let offset = self.weight_offset.to_bits();
         let of_two_types = number(self.x_element) != number(self.y_element);
-        if (rare != 0) | (chosen | reserved | offset != 0) | x_strided | y_strided | of_two_types {
+        if (rare != 0) | (chosen | reserved | offset != 0) | strided | of_two_types {
             return None;
         }
-        let named = self.norm.named()?;
+        let Named { kind, parameters } = self.norm.named()?;
         let element = match number(self.x_element) {
             F32 => ElementType::F32,
             F16 => ElementType::F16,
@@ -53,6 +54,7 @@ impl dynorm_forward_args {
             F32 => Memory::of(data, [4; 2], channels),
             _ => None,
         };
+        let weight = not_null(self.weight)?;
         let weight_at = of_f32(self.weight, self.weight_element)?;
         let bias = NonNull::new(self.bias.cast_mut());
         let bias_at = match bias {
@@ -66,10 +68,11 @@ impl dynorm_forward_args {
             None => None,
             Some(residual) => {
                 let sum = NonNull::new(self.residual_sum).unwrap_or(residual);
-                let strides = [self.residual_row_stride, self.residual_sum_row_stride];
-                let [strided, sum_strided] = strides.map(|s| (s != 0) & (s != channels));
                 let of_type = number(self.residual_element) == number(self.x_element);
-                if strided | (sum_strided & !self.residual_sum.is_null()) | !of_type {
+                let strided = is_strided(self.residual_row_stride)
+                    // What is not there may have any.
+                    || !self.residual_sum.is_null() && is_strided(self.residual_sum_row_stride);
+                if strided | !of_type {
                     return None;
                 }
                 let residual_at = at(residual.as_ptr())?;
@@ -84,16 +87,16 @@ impl dynorm_forward_args {
             return None;
         }
         let rows = ShortRows {
-            parameters: named.parameters,
+            parameters,
             rows,
             channels,
             x: not_null(self.x)?,
             y: not_null(self.y)?,
-            weight: not_null(self.weight)?.cast(),
+            weight: weight.cast(),
             bias: bias.map(NonNull::cast),
             residual,
         };
-        Some(ShortCall { named, element, isa: None, rows })
+        Some(ShortCall { kind, element, isa: None, rows })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a call comes to: everything is checked, and the work described to the kernels.
 
 use super::{Form, Forward, Residual, Scales, Tensor};
-use crate::cpu::{self, Fused, Isa, Job, Operand, Places, ShortCall, ShortRows, Stored};
+use crate::cpu::{self, Fused, Isa, Job, Named, Operand, Places, ShortCall, ShortRows, Stored};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
 use crate::{ElementType, Error, RowStatistics};
@@ -18,7 +18,7 @@ impl Forward<'_> {
         if !cpu::are_few(rows, channels) {
             return None;
         }
-        cpu::foretell(
+        cpu::prefetch(
             [self.x.data, weight.data, self.y.data].map(|data| data.as_ptr().cast_const()),
         );
         let layout = Layout::new(rows, channels, channels);
@@ -44,9 +44,9 @@ impl Forward<'_> {
                 Some([input.data, sum.data])
             }
         };
-        let named = cpu::Named::from(self.norm);
+        let Named { kind, parameters } = self.norm.into();
         let rows = ShortRows {
-            parameters: named.parameters,
+            parameters,
             rows,
             channels,
             x: self.x.data,
@@ -55,7 +55,7 @@ impl Forward<'_> {
             bias: self.bias.map(|bias| bias.data.cast()),
             residual,
         };
-        Some(ShortCall { named, element, isa: self.isa, rows })
+        Some(ShortCall { kind, element, isa: self.isa, rows })
     }
 
     /// Checks everything, and has `run` do the work on `threads` threads, or one of them its part.
@@ -218,4 +218,36 @@ fn checked_scale(scales: Scales, rows: usize) -> Result<cpu::Scale, Error> {
             cpu::Scale::Computed(scales)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::ShortCall;
+    use crate::{Isa, Norm, Rows, RowsMut};
+
+    #[test]
+    fn usual_calls_of_a_few_rows_are_short_and_longer_ones_are_not() {
+        let is_short = |isa, norm: Norm, rows, channels, offset| {
+            let (x, mut y) = (vec![1.0_f32; rows * channels], vec![0.0_f32; rows * channels]);
+            let weight = vec![1.0_f32; channels];
+            let x = Rows::new(&x, rows, channels).unwrap();
+            let call = norm.forward(x, RowsMut::new(&mut y, rows, channels).unwrap()).isa(isa);
+            let call = call.weight(&weight).weight_offset(offset);
+            // SAFETY: the second part is empty.
+            call.short().is_some_and(|call: ShortCall| unsafe { call.run_part(1) })
+        };
+        for isa in Isa::available() {
+            for norm in Norm::DEFAULTS {
+                for (rows, channels) in [(1, 1), (1, 4096), (3, 16_384), (512, 1), (4, 128)] {
+                    assert!(is_short(isa, norm, rows, channels, 0.0), "{isa:?} {norm:?} {rows}");
+                    assert!(!is_short(isa, norm, rows, channels, 1.0), "{isa:?} {norm:?} {rows}");
+                }
+                for (rows, channels) in [(1, 16_385), (4, 129), (513, 1)] {
+                    assert!(!is_short(isa, norm, rows, channels, 0.0), "{isa:?} {norm:?} {rows}");
+                }
+            }
+            let scaled = Norm::DyIsru { beta: 1.0, scale: 2.0 };
+            assert!(!is_short(isa, scaled, 1, 64, 0.0));
+        }
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! # Safety of the intrinsics in this file
 //! They need the features named in [`enter`]. A value of [`Avx2`] is the proof: it is made
-//! only there, and the contract of `enter` is that the processor has them.
+//! only there and in [`enter_short`], and their contract is that the processor has them.
 
-use super::{Short, Simd, align_stack};
+use super::{ShortKernel, Simd, align_stack};
 use crate::cpu::short::ShortRows;
 use crate::quantized::{E4M3_NORMAL, E4M3_ROUNDER};
 use core::arch::x86_64::*;
@@ -27,15 +27,15 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// As [`enter`], for a short call.
 ///
 /// # Safety
-/// As that and [`Short::run`].
+/// As that and [`ShortKernel::run`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+pub(crate) unsafe fn enter_short<K: ShortKernel>(rows: &ShortRows) {
     align_stack();
     // SAFETY: the same contract.
     unsafe { K::run(Avx2(()), rows) }
 }
 
-// SAFETY: `Avx2` is only made by `enter`, see the module's head.
+// SAFETY: `Avx2` is only made where the features are, see the module's head.
 unsafe impl Simd for Avx2 {
     type F = __m256;
     const LANES: usize = 8;

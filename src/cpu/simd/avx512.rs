@@ -3,10 +3,10 @@
 //!
 //! # Safety of the intrinsics in this file
 //! They need the features named in [`enter`] (and `avx512bf16` where `BF16`). A value of
-//! [`Avx512`] is the proof: it is made only in `enter` and `enter_bf16`, whose contract is
-//! that the processor has them.
+//! [`Avx512`] is the proof: it is made only in `enter`, `enter_bf16`, `enter_short` and
+//! `enter_short_bf16`, whose contract is that the processor has them.
 
-use super::{Doubt, Short, Simd, add_squares, add_values, align_stack};
+use super::{Doubt, ShortKernel, Simd, add_squares, add_values, align_stack};
 use crate::cpu::short::ShortRows;
 use core::arch::x86_64::*;
 use eight_bits::{store_bytes, to_e4m3, to_i8};
@@ -90,9 +90,9 @@ pub(crate) unsafe fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// As [`enter`], for a short call.
 ///
 /// # Safety
-/// As that and [`Short::run`].
+/// As that and [`ShortKernel::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+pub(crate) unsafe fn enter_short<K: ShortKernel>(rows: &ShortRows) {
     align_stack();
     // SAFETY: the same contract.
     unsafe { K::run(Avx512::<false>::new(), rows) }
@@ -113,9 +113,9 @@ pub(crate) unsafe fn enter_bf16<K: super::Kernel>(kernel: K) -> K::Output {
 /// As [`enter_bf16`], for a short call.
 ///
 /// # Safety
-/// As that and [`Short::run`].
+/// As that and [`ShortKernel::run`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-pub(crate) unsafe fn enter_short_bf16<K: Short>(rows: &ShortRows) {
+pub(crate) unsafe fn enter_short_bf16<K: ShortKernel>(rows: &ShortRows) {
     align_stack();
     // SAFETY: the same contract.
     unsafe { K::run(Avx512::<true>::new(), rows) }
@@ -128,7 +128,7 @@ fn mask(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
-// SAFETY: `Avx512` is only made by `enter` and `enter_bf16`, see the module's head.
+// SAFETY: `Avx512` is only made where the features are, see the module's head.
 unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     const LANES: usize = 16;

@@ -3,8 +3,8 @@
 //! Kernels are written once over [`Simd`]. An implementation is a zero-sized token whose
 //! existence proves that the processor has the instructions, so that the arithmetic methods
 //! are safe; only memory access is `unsafe`. Every method is `#[inline(always)]` and has no
-//! `#[target_feature]` of its own: the features come from the one function per instruction
-//! set that enters a kernel (`enter` in the implementation's file), into which everything
+//! `#[target_feature]` of its own: the features come from the functions that enter a kernel
+//! (`enter` in the implementation's file, and `enter_short`), into which everything
 //! is inlined but what [`Simd::apart`] runs in a function of its own.
 
 use super::short::ShortRows;
@@ -96,7 +96,7 @@ pub(crate) trait Kernel {
 }
 
 /// A kernel of a short call, which is entered by its address.
-pub(crate) trait Short {
+pub(crate) trait ShortKernel {
     /// Does the work. Inlined, as [`Kernel::run`].
     ///
     /// # Safety

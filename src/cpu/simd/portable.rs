@@ -6,7 +6,7 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use super::neon as special;
-use super::{Short, Simd};
+use super::{ShortKernel, Simd};
 use crate::Isa;
 use crate::cpu::short::ShortRows;
 use crate::quantized::e4m3;
@@ -27,8 +27,8 @@ pub(crate) fn enter<K: super::Kernel>(kernel: K) -> K::Output {
 /// As [`enter`], for a short call.
 ///
 /// # Safety
-/// As that and [`Short::run`].
-pub(crate) unsafe fn enter_short<K: Short>(rows: &ShortRows) {
+/// As that and [`ShortKernel::run`].
+pub(crate) unsafe fn enter_short<K: ShortKernel>(rows: &ShortRows) {
     // SAFETY: the same contract.
     unsafe { K::run(Portable, rows) }
 }
