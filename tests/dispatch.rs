@@ -53,8 +53,8 @@ fn in_a_process_of_its_own() {
             // The same in place, as a call of two parts, of which the second comes first.
             "parts" => output(|x, y| {
                 y.copy_from_slice(x);
-                let call = NORM.forward_in_place(RowsMut::new(y, 17, 59)?);
-                let call = call.weight(&[1.0_f32; 59]);
+                let call = NORM.forward_in_place(RowsMut::new(&mut y[..1002], 3, 334)?);
+                let call = call.weight(&[1.0_f32; 334]);
                 // SAFETY: one after the other.
                 unsafe { call.run_part(1, 2).and(call.run_part(0, 2)) }
             }),

@@ -140,7 +140,11 @@ unsafe fn any_call<'a>(args: &dynorm_forward_args) -> Result<Forward<'a>, Refusa
 /// # Safety
 /// As [`with_call`], for `'a`, and the tensors must have been checked.
 #[inline(always)]
-unsafe fn call_of<'a>(args: &dynorm_forward_args, norm: Norm, tensors: Tensors) -> Forward<'a> {
+pub(super) unsafe fn call_of<'a>(
+    args: &dynorm_forward_args,
+    norm: Norm,
+    tensors: Tensors,
+) -> Forward<'a> {
     let Tensors { x, y, weight, bias, residual, z, statistics } = tensors;
     // SAFETY: as the caller says. In place an input and an output are the same, which a call is made for.
     unsafe {

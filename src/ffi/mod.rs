@@ -18,6 +18,7 @@ mod cuda;
 mod enums;
 mod forward;
 mod isa;
+mod memory;
 mod ordinary;
 mod refusal;
 mod short;

@@ -3,51 +3,12 @@
 
 use super::args::dynorm_forward_args;
 use super::enums::{OutputType, dynorm_element, dynorm_flag, dynorm_scale, value};
+use super::memory::Memory;
 use super::tensors::{Operand, Output, Residual, Scales, Shape, Tensor, Tensors, layout};
 use crate::tensor::Layout;
 use crate::{ElementType, Isa, Norm, RowStatistics};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-
-/// Memory of a tensor, from its first byte to behind its last.
-#[derive(Clone, Copy)]
-pub(super) struct Memory {
-    start: usize,
-    end: usize,
-}
-
-impl Memory {
-    /// Of what there is not: apart from everything.
-    pub(super) const NONE: Self = Self { start: 0, end: 0 };
-
-    /// That of `count` elements of `size` bytes; unless there are too many, or the address is NULL or no multiple of
-    /// `alignment`, a power of two.
-    #[inline(always)]
-    pub(super) fn of(
-        data: *const c_void,
-        [size, alignment]: [usize; 2],
-        count: usize,
-    ) -> Option<Self> {
-        let (start, bytes) = (data.addr(), count.checked_mul(size)?);
-        let end = start.checked_add(bytes)?;
-        let fits = start != 0 && start & (alignment - 1) == 0 && bytes <= isize::MAX as usize;
-        fits.then_some(Self { start, end })
-    }
-
-    #[inline(always)]
-    pub(super) fn is_apart_from(self, other: Self) -> bool {
-        self.end <= other.start || other.end <= self.start
-    }
-
-    #[inline(always)]
-    pub(super) fn is_apart_from_all<const N: usize>(self, others: [Self; N]) -> bool {
-        let mut apart = true;
-        for other in others {
-            apart &= self.is_apart_from(other);
-        }
-        apart
-    }
-}
 
 /// A call that is in order.
 pub(super) struct Ordinary {
@@ -230,6 +191,7 @@ mod tests {
     use super::*;
     use crate::cpu::{Named, ShortRows};
     use crate::ffi::enums::{Enum, dynorm_function, dynorm_isa};
+    use crate::ffi::forward::call_of;
     use crate::ffi::refusal::Refusal;
     use core::ptr::NonNull;
     use proptest::prelude::*;
@@ -330,6 +292,11 @@ mod tests {
         let sum_of = |given: Residual| [given.input, given.sum.unwrap_or(given.input)];
         assert_eq!(closer.tensors.residual.map(sum_of), residual.map(|both| both.map(dense)));
         assert!(closer.tensors.statistics.is_none());
+        // Or the parts of a call might not agree, see `ShortCall::is_undivided`.
+        // SAFETY: no address is followed.
+        let of_rust = unsafe { call_of(args, closer.norm, closer.tensors) };
+        let of_rust = of_rust.short().expect("a call that is short from Rust, too");
+        assert_eq!(of_rust.is_undivided(), call.is_undivided());
         true
     }
 

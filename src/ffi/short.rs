@@ -6,7 +6,7 @@
 
 use super::args::{dynorm_forward_args, dynorm_norm};
 use super::enums::{dynorm_element, dynorm_function, number};
-use super::ordinary::Memory;
+use super::memory::Memory;
 use crate::ElementType;
 use crate::cpu::{Kind, Named, ShortCall, ShortRows, are_few, prefetch};
 use core::ffi::c_void;

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 impl Forward<'_> {
     /// The call, if it is a short one; its parameters have not been looked at.
     #[inline(always)]
-    pub(super) fn short(&self) -> Option<ShortCall> {
+    pub(crate) fn short(&self) -> Option<ShortCall> {
         let (Form::Element(element), Some(weight)) = (self.y.element, self.weight) else {
             return None;
         };
