@@ -17,9 +17,8 @@ pub(super) use kernels::{choose_first_isa, choose_isa, chosen_isa};
 /// Channels up to which rows are short: more than models have. A few rows of as many are work for one thread.
 const MOST_CHANNELS: usize = 16 << 10;
 /// Rows up to which such rows are few, and elements up to which more rows are. Beyond, what the other kernels gain by
-/// reading a row while they write another is more than what it takes to come to them. `cargo bench --bench capi -- short`,
-/// in bf16 on an Emerald Rapids, the time of the others over that of these, which had 1024 elements then: 1.4 for 3 rows of
-/// 576 channels, 0.9 for 16 of 64.
+/// reading a row while they write another is more than what it takes to come to them. Near these limits either takes about
+/// as long (`cargo bench --bench capi -- short`, with the limits moved to see both on one side), so they need not be exact.
 const MOST_ROWS: usize = 3;
 const MOST_ELEMENTS: usize = 512;
 /// Elements up to which the host's threads do not divide a call: a piece of it would be less than a microsecond's work.
