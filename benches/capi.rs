@@ -10,7 +10,7 @@ use dynorm::ffi::{
     dynorm_element, dynorm_forward, dynorm_forward_args, dynorm_function, dynorm_norm,
     dynorm_status,
 };
-use dynorm::{Forward, Norm, Rows, RowsMut, bf16};
+use dynorm::{Element, Forward, Norm, Rows, RowsMut, bf16};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
@@ -59,27 +59,37 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-/// Calls on either side of what short calls are, beside the same calls with a choice that leaves them to the other
-/// kernels.
+/// Calls on either side of what short calls are, with a weight of f32 and of the rows' type.
 fn short(criterion: &mut Criterion) {
-    let shapes = [(1, 64), (8, 64), (16, 64), (32, 64), (1, 576), (3, 576), (8, 576), (3, 4096)];
+    let shapes = [(1, 64), (8, 64), (8, 128), (32, 64), (1, 576), (4, 576), (8, 576), (4, 4096)];
     for (rows, channels) in shapes {
-        let x = vec![bf16::from_f32(0.5); rows * channels];
-        let mut y = vec![bf16::ZERO; rows * channels];
-        let weight = vec![1.0_f32; channels];
         let mut group = criterion.benchmark_group(format!("short/rms_norm/{rows}x{channels}/bf16"));
-        for (name, stream) in [("as it is", None), ("others", Some(false))] {
-            group.bench_function(name, |bencher| {
-                bencher.iter(|| {
-                    let x = Rows::new(black_box(&x), rows, channels).expect("the shape fits");
-                    let y = RowsMut::new(&mut y, rows, channels).expect("the shape fits");
-                    let call = Norm::RmsNorm { eps: EPS }.forward(x, y).weight(&weight);
-                    let mut call = stream.into_iter().fold(call, Forward::stream);
-                    call.run().expect("valid");
-                });
-            });
-        }
+        short_or_not(&mut group, "f32", rows, &vec![1.0_f32; channels]);
+        short_or_not(&mut group, "bf16", rows, &vec![bf16::ONE; channels]);
         group.finish();
+    }
+}
+
+/// A call as it is, beside the same call with a choice that leaves it to the other kernels.
+fn short_or_not<W: Element>(
+    group: &mut BenchmarkGroup<WallTime>,
+    weight_type: &str,
+    rows: usize,
+    weight: &[W],
+) {
+    let channels = weight.len();
+    let x = vec![bf16::from_f32(0.5); rows * channels];
+    let mut y = vec![bf16::ZERO; rows * channels];
+    for (name, stream) in [("as it is", None), ("others", Some(false))] {
+        group.bench_function(format!("weight {weight_type}/{name}"), |bencher| {
+            bencher.iter(|| {
+                let x = Rows::new(black_box(&x), rows, channels).expect("the shape fits");
+                let y = RowsMut::new(&mut y, rows, channels).expect("the shape fits");
+                let call = Norm::RmsNorm { eps: EPS }.forward(x, y).weight(weight);
+                let mut call = stream.into_iter().fold(call, Forward::stream);
+                call.run().expect("valid");
+            });
+        });
     }
 }
 

@@ -64,6 +64,14 @@ impl Layout {
         }
     }
 
+    /// Whether it is `rows` rows of `channels` channels that follow each other without gaps.
+    #[inline(always)]
+    pub(crate) fn is_dense(self, rows: usize, channels: usize) -> bool {
+        // Behind a single row there may be anything.
+        let dense = (self.stride == channels) | (rows == 1);
+        (self.rows == rows) & (self.channels == channels) & dense & self.heads.is_none()
+    }
+
     /// Checks that the shape is one, and gives the number of elements it reaches over.
     #[inline]
     pub(crate) fn span(self, what: &'static str, element_size: usize) -> Result<usize, Error> {

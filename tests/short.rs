@@ -21,13 +21,20 @@ fn everywhere(mut each: impl FnMut(FusedCall)) {
     for norm in Norm::DEFAULTS {
         for isa in isas() {
             for element in ElementType::ALL {
-                for bias in [None, Some(F32)] {
+                for (weight, has_bias, weight_offset) in [
+                    (F32, false, 0.0),
+                    (F32, true, 0.0),
+                    (F32, true, 1.0),
+                    (element, false, 1.0),
+                    (element, true, 0.0),
+                ] {
                     for residual in [None, Some(Residual::InPlace), Some(Residual::Into)] {
                         each(FusedCall {
                             x_type: element,
                             output: Output::Element(element),
-                            weight: Some(F32),
-                            bias,
+                            weight: Some(weight),
+                            bias: has_bias.then_some(weight),
+                            weight_offset,
                             residual: residual.map(|kind| (kind, element)),
                             ..FusedCall::new(norm, isa, 1, 1)
                         });
@@ -137,7 +144,7 @@ fn of_special_numbers() {
     });
 }
 
-/// Parameters other than the defaults: those that short calls take, and those that they leave to others.
+/// Parameters other than the defaults, a scale among them.
 #[test]
 fn of_other_parameters() {
     let norms = [
@@ -156,7 +163,7 @@ fn of_other_parameters() {
     });
 }
 
-/// What differs in type from what short calls are.
+/// What differs from short calls in a type, or in what they do not have.
 #[test]
 fn beside_others() {
     everywhere(|call| {

@@ -48,12 +48,6 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    /// With both aligned to their elements.
-    #[inline(always)]
-    pub(crate) fn new(weight: NonNull<f32>, bias: Option<NonNull<f32>>) -> Self {
-        Self { weight, bias }
-    }
-
     /// That of `job`, if it has no more.
     #[inline(always)]
     pub(crate) fn of(job: &Job) -> Option<Self> {

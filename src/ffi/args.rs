@@ -191,6 +191,20 @@ impl Args for dynorm_forward_args {
 /// More than any version's size.
 const TOO_LARGE: usize = 4096;
 
+/// What C gives, if its header is of this version.
+///
+/// # Safety
+/// As [`read`].
+#[inline(always)]
+pub(super) unsafe fn of_this_version<'a, A: Args>(args: *const A) -> Option<&'a A> {
+    // SAFETY: as the caller says.
+    unsafe {
+        let known =
+            !args.is_null() && args.is_aligned() && args.cast::<usize>().read() == size_of::<A>();
+        known.then(|| &*args)
+    }
+}
+
 /// What C gives: where it is, or in `room` with later fields at 0 or without them, if its header is of another version.
 ///
 /// # Safety
@@ -203,11 +217,10 @@ pub(super) unsafe fn read<A: Args>(
 ) -> Result<&A, Refusal> {
     // SAFETY: as the caller says.
     unsafe {
-        // As the caller's header has it, if that is this one.
-        if !args.is_null() && args.is_aligned() && args.cast::<usize>().read() == size_of::<A>() {
-            return Ok(&*args);
+        match of_this_version(args) {
+            Some(args) => Ok(args),
+            None => read_other(args, room),
         }
-        read_other(args, room)
     }
 }
 

@@ -8,10 +8,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs `body`, and says how it went in C's terms. A panic becomes a status.
 #[inline(always)]
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Refusal>) -> dynorm_status {
+    catch(|| match body() {
+        Ok(()) => dynorm_status::DYNORM_OK,
+        Err(refusal) => report(&refusal),
+    })
+}
+
+/// Runs `body`, which says how it went; of a panic, this does.
+#[inline(always)]
+pub(super) fn catch(body: impl FnOnce() -> dynorm_status) -> dynorm_status {
     // A body has nothing that a panic could leave half done, but the caller's output.
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => dynorm_status::DYNORM_OK,
-        Ok(Err(refusal)) => report(&refusal),
+        Ok(status) => status,
         Err(payload) => report_panic(payload),
     }
 }

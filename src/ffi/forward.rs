@@ -1,7 +1,7 @@
 //! Calls on the CPU.
 
 use super::args::{self, dynorm_forward_args};
-use super::boundary::guard;
+use super::boundary::{catch, guard};
 use super::ordinary::Ordinary;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
@@ -23,13 +23,11 @@ use core::slice;
 /// writes them or reads what is written meanwhile.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dynorm_status {
-    guard(|| {
-        let mut room = MaybeUninit::uninit();
+    catch(|| {
         // SAFETY: the caller keeps what the header says.
         unsafe {
-            let args = args::read(args, &mut room)?;
-            if args.short().is_some_and(|call| call.run()) {
-                return Ok(());
+            if short(args).is_some_and(|call| call.run()) {
+                return dynorm_status::DYNORM_OK;
             }
             with_call(args, |call| Ok(call.run()?))
         }
@@ -46,14 +44,11 @@ pub unsafe extern "C" fn dynorm_forward(args: *const dynorm_forward_args) -> dyn
 pub unsafe extern "C" fn dynorm_forward_parallel(
     args: *const dynorm_forward_args,
 ) -> dynorm_status {
-    guard(|| {
-        let mut room = MaybeUninit::uninit();
+    catch(|| {
         // SAFETY: the caller keeps what the header says.
-        let args = unsafe { args::read(args, &mut room) }?;
-        // SAFETY: as above.
         #[cfg(feature = "rayon")]
-        if args.short().is_some_and(|call| unsafe { call.run() }) {
-            return Ok(());
+        if unsafe { short(args).is_some_and(|call| call.run()) } {
+            return dynorm_status::DYNORM_OK;
         }
         let run = |call: &mut Forward| {
             #[cfg(feature = "rayon")]
@@ -84,15 +79,13 @@ pub unsafe extern "C" fn dynorm_forward_part(
     index: usize,
     count: usize,
 ) -> dynorm_status {
-    guard(|| {
-        let mut room = MaybeUninit::uninit();
-        // SAFETY: the caller keeps what the header says.
-        let args = unsafe { args::read(args, &mut room) }?;
+    catch(|| {
         if index < count {
-            let call = args.short().filter(ShortCall::is_undivided);
+            // SAFETY: the caller keeps what the header says.
+            let call = unsafe { short(args) }.filter(ShortCall::is_undivided);
             // SAFETY: as above; each part is done once, by one thread.
             if call.is_some_and(|call| unsafe { call.run_part(index) }) {
-                return Ok(());
+                return dynorm_status::DYNORM_OK;
             }
         }
         // SAFETY: as above; each part is done once, by one thread.
@@ -100,27 +93,43 @@ pub unsafe extern "C" fn dynorm_forward_part(
     })
 }
 
+/// The call, if it is a short one.
+///
+/// # Safety
+/// `args` must be as the header says.
+#[inline(always)]
+unsafe fn short(args: *const dynorm_forward_args) -> Option<ShortCall> {
+    // SAFETY: the same contract.
+    unsafe { args::of_this_version(args) }?.short()
+}
+
 /// Has `run` run the call that `args` describe, with everything checked that only C can get wrong.
 ///
 /// # Safety
-/// The tensors must be memory as their shapes say, which nobody else writes, nor reads where it is
-/// written.
+/// `args` must be as the header says, and the tensors memory as their shapes say, which nobody else writes, nor reads where
+/// it is written.
+// In a function of its own, whose stack and way out short calls need not have.
 #[inline(never)]
 unsafe fn with_call(
-    args: &dynorm_forward_args,
+    args: *const dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    let mut call = match args.ordinary() {
-        // SAFETY: the layouts and the addresses are in order; the caller vouches for the memory.
-        Some(Ordinary { norm, tensors, isa, stream }) => unsafe {
-            let mut call = call_of(args, norm, tensors);
-            call.set_options(isa, stream);
-            call
-        },
-        // SAFETY: the same contract.
-        None => unsafe { any_call(args) }?,
-    };
-    run(&mut call)
+) -> dynorm_status {
+    guard(|| {
+        let mut room = MaybeUninit::uninit();
+        // SAFETY: the same contract; layouts and addresses are in order.
+        unsafe {
+            let args = args::read(args, &mut room)?;
+            let mut call = match args.ordinary() {
+                Some(Ordinary { norm, tensors, isa, stream }) => {
+                    let mut call = call_of(args, norm, tensors);
+                    call.set_options(isa, stream);
+                    call
+                }
+                None => any_call(args)?,
+            };
+            run(&mut call)
+        }
+    })
 }
 
 /// # Safety

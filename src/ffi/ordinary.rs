@@ -274,15 +274,17 @@ mod tests {
     fn is_short(args: &dynorm_forward_args) -> bool {
         let Some(call) = args.short() else { return false };
         let closer = checked(args).unwrap_or_else(|refusal| panic!("{refusal}"));
-        let ShortRows { parameters, rows, channels, x, y, weight, bias, residual } = call.rows;
+        let ShortRows { parameters, rows, channels, x, y, weight, bias, weight_offset, residual } =
+            call.rows;
         let wanted = Named::from(closer.norm);
         assert_eq!((call.kind, parameters), (wanted.kind, wanted.parameters));
         assert!(args.rows == rows && args.channels == channels && closer.tensors.z.is_none());
-        assert!(closer.isa.is_none() && closer.stream.is_none() && args.weight_offset == 0.0);
-        let f32_at =
-            |data: NonNull<f32>| Operand { data: data.cast().as_ptr(), element: ElementType::F32 };
-        assert_eq!(closer.tensors.weight, Some(f32_at(weight)));
-        assert_eq!(closer.tensors.bias, bias.map(f32_at));
+        assert!(closer.isa.is_none() && closer.stream.is_none());
+        assert_eq!(args.weight_offset, weight_offset);
+        let operand =
+            |data: NonNull<u8>| Operand { data: data.cast().as_ptr(), element: call.weight };
+        assert_eq!(closer.tensors.weight, Some(operand(weight)));
+        assert_eq!(closer.tensors.bias, bias.map(operand));
         let dense = |data: NonNull<u8>| Tensor {
             data: data.cast().as_ptr(),
             element: call.element,
@@ -339,12 +341,15 @@ mod tests {
             for element in elements {
                 *element = raw(1 + change % 3);
             }
-            (args.weight_element, args.bias_element) = (raw(1), raw(1));
+            // Both of f32, or both of the input's type.
+            let operands = if change % 2 == 0 { 1 } else { 1 + change % 3 };
+            (args.weight_element, args.bias_element) = (raw(operands), raw(operands));
             match change {
                 0 => args.x_element = raw(2),
-                1 => args.bias_element = raw(2),
+                1 => args.bias_element = raw(3),
                 2 => args.weight_offset = 1.0,
                 3 => args.isa = raw(1),
+                4 => args.weight_element = raw(3),
                 _ => {}
             }
             args

@@ -34,9 +34,8 @@ impl dynorm_forward_args {
         let chosen = number(self.scale_mode) | number(self.isa) | self.flags;
         let reserved = self.norm.reserved[0] | self.norm.reserved[1];
         let reserved = reserved | self.reserved | self.reserved_2;
-        let offset = self.weight_offset.to_bits();
         let of_two_types = number(self.x_element) != number(self.y_element);
-        if (rare != 0) | (chosen | reserved | offset != 0) | strided | of_two_types {
+        if (rare != 0) | (chosen | reserved != 0) | strided | of_two_types {
             return None;
         }
         let Named { kind, parameters } = self.norm.named()?;
@@ -50,16 +49,18 @@ impl dynorm_forward_args {
         let size = 2 << u32::from(number(self.x_element) == F32);
         let at = |data| Memory::of(data, [size; 2], rows * channels);
         let (x_at, y_at) = (at(self.x)?, at(self.y)?);
-        let of_f32 = |data, element| match number(element) {
-            F32 => Memory::of(data, [4; 2], channels),
-            _ => None,
-        };
-        let weight = not_null(self.weight)?;
-        let weight_at = of_f32(self.weight, self.weight_element)?;
+        let weight_type = number(self.weight_element);
+        let of_f32 = weight_type == F32;
+        if !of_f32 & (weight_type != number(self.x_element)) {
+            return None;
+        }
+        let operand = |data| Memory::of(data, [2 << u32::from(of_f32); 2], channels);
+        let (weight, weight_at) = (not_null(self.weight)?, operand(self.weight)?);
         let bias = NonNull::new(self.bias.cast_mut());
         let bias_at = match bias {
             None => Memory::NONE,
-            Some(_) => of_f32(self.bias, self.bias_element)?,
+            Some(_) if number(self.bias_element) != weight_type => return None,
+            Some(_) => operand(self.bias)?,
         };
         let mut apart = (self.x == self.y) | y_at.is_apart_from(x_at);
         apart &= y_at.is_apart_from_all([weight_at, bias_at]);
@@ -92,11 +93,13 @@ impl dynorm_forward_args {
             channels,
             x: not_null(self.x)?,
             y: not_null(self.y)?,
-            weight: weight.cast(),
+            weight,
             bias: bias.map(NonNull::cast),
+            weight_offset: self.weight_offset,
             residual,
         };
-        Some(ShortCall { kind, element, isa: None, rows })
+        let weight = if of_f32 { ElementType::F32 } else { element };
+        Some(ShortCall { kind, element, weight, isa: None, rows })
     }
 }
 

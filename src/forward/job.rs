@@ -21,15 +21,15 @@ impl Forward<'_> {
         cpu::prefetch(
             [self.x.data, weight.data, self.y.data].map(|data| data.as_ptr().cast_const()),
         );
-        let layout = Layout::new(rows, channels, channels);
-        let fits = |x: Tensor<ElementType>| (x.layout == layout) & (x.element == element);
+        let fits =
+            |x: Tensor<ElementType>| x.layout.is_dense(rows, channels) & (x.element == element);
         let plain =
-            |given: Channels<'_>| (given.element == ElementType::F32) & (given.len == channels);
+            |given: Channels<'_>| (given.element == weight.element) & (given.len == channels);
         let usual = fits(self.x)
-            & (self.y.layout == layout)
+            & self.y.layout.is_dense(rows, channels)
+            & ((weight.element == ElementType::F32) | (weight.element == element))
             & plain(weight)
-            & self.bias.is_none_or(plain)
-            & (self.weight_offset == 0.0);
+            & self.bias.is_none_or(plain);
         let rare = self.gate.is_some() | self.statistics.is_some();
         if !usual | rare | self.stream.is_some() | self.isa.is_some_and(|isa| !isa.is_available()) {
             return None;
@@ -51,11 +51,12 @@ impl Forward<'_> {
             channels,
             x: self.x.data,
             y: self.y.data,
-            weight: weight.data.cast(),
-            bias: self.bias.map(|bias| bias.data.cast()),
+            weight: weight.data,
+            bias: self.bias.map(|bias| bias.data),
+            weight_offset: self.weight_offset,
             residual,
         };
-        Some(ShortCall { kind, element, isa: self.isa, rows })
+        Some(ShortCall { kind, element, weight: weight.element, isa: self.isa, rows })
     }
 
     /// Checks everything, and has `run` do the work on `threads` threads, or one of them its part.
@@ -223,7 +224,8 @@ fn checked_scale(scales: Scales, rows: usize) -> Result<cpu::Scale, Error> {
 #[cfg(test)]
 mod tests {
     use crate::cpu::ShortCall;
-    use crate::{Isa, Norm, Rows, RowsMut};
+    use crate::{Element, Isa, Norm, Rows, RowsMut};
+    use half::{bf16, f16};
 
     #[test]
     fn usual_calls_of_a_few_rows_are_short_and_longer_ones_are_not() {
@@ -238,16 +240,44 @@ mod tests {
         };
         for isa in Isa::available() {
             for norm in Norm::DEFAULTS {
-                for (rows, channels) in [(1, 1), (1, 4096), (3, 16_384), (512, 1), (4, 128)] {
+                for (rows, channels) in [(1, 1), (1, 4096), (4, 16_384), (1024, 1), (8, 128)] {
                     assert!(is_short(isa, norm, rows, channels, 0.0), "{isa:?} {norm:?} {rows}");
-                    assert!(!is_short(isa, norm, rows, channels, 1.0), "{isa:?} {norm:?} {rows}");
+                    assert!(is_short(isa, norm, rows, channels, 1.0), "{isa:?} {norm:?} {rows}");
                 }
-                for (rows, channels) in [(1, 16_385), (4, 129), (513, 1)] {
+                for (rows, channels) in [(1, 16_385), (5, 205), (1025, 1)] {
                     assert!(!is_short(isa, norm, rows, channels, 0.0), "{isa:?} {norm:?} {rows}");
                 }
+                assert!(!is_short(isa, norm, 1, 64, f32::NAN), "{isa:?} {norm:?}");
             }
-            let scaled = Norm::DyIsru { beta: 1.0, scale: 2.0 };
-            assert!(!is_short(isa, scaled, 1, 64, 0.0));
+            let scaled = |scale| Norm::DyIsru { beta: 1.0, scale };
+            assert!(is_short(isa, scaled(2.0), 1, 64, 0.0));
+            assert!(!is_short(isa, scaled(f32::INFINITY), 1, 64, 0.0));
+        }
+    }
+
+    #[test]
+    fn weight_and_bias_of_a_short_call_are_of_the_input_s_type_or_of_f32() {
+        fn is_short<W: Element, B: Element>(weight: [W; 8], bias: [B; 8]) -> bool {
+            let (x, mut y) = ([bf16::ONE; 8], [bf16::ONE; 8]);
+            let call = Norm::RmsNorm { eps: 1.0 }
+                .forward(Rows::new(&x, 1, 8).unwrap(), RowsMut::new(&mut y, 1, 8).unwrap());
+            call.weight(&weight).bias(&bias).short().is_some()
+        }
+        let (narrow, wide, other) = ([bf16::ONE; 8], [1.0_f32; 8], [f16::ONE; 8]);
+        assert!(is_short(narrow, narrow) && is_short(wide, wide));
+        assert!(!is_short(narrow, wide) && !is_short(wide, narrow));
+        assert!(!is_short(other, other) && !is_short(narrow, other));
+    }
+
+    #[test]
+    fn a_single_row_may_have_any_stride() {
+        let x = [1.0_f32; 64];
+        let (weight, mut y) = ([1.0_f32; 16], [0.0_f32; 64]);
+        for (rows, short) in [(1, true), (2, false)] {
+            let x = Rows::with_stride(&x, rows, 16, 32).unwrap();
+            let y = RowsMut::with_stride(&mut y, rows, 16, 24).unwrap();
+            let call = Norm::RmsNorm { eps: 1.0 }.forward(x, y).weight(&weight);
+            assert_eq!(call.short().is_some(), short);
         }
     }
 }

@@ -122,10 +122,11 @@ impl Call {
 
     /// Whether there is nothing in it that short calls do not have, but perhaps its length.
     fn may_be_short(&self) -> bool {
-        let f32 = Some(ElementType::F32);
-        let plain = self.weight == f32 && (self.bias.is_none() || self.bias == f32);
-        let alike = (self.in_place || self.x_type == self.y_type) && self.gaps == (0, 0);
-        plain && alike && self.weight_offset == 0.0 && self.stream.is_none() && self.rows <= 512
+        let of_type = [Some(ElementType::F32), Some(self.x_type)].contains(&self.weight);
+        let plain = of_type && (self.bias.is_none() || self.bias == self.weight);
+        let dense = self.gaps == (0, 0) || self.rows == 1;
+        let alike = (self.in_place || self.x_type == self.y_type) && dense;
+        plain && alike && self.stream.is_none() && self.rows <= 1024
     }
 
     /// The output of [`Forward::run`]. Short calls have kernels of their own, unless there is something to choose: both

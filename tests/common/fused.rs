@@ -37,6 +37,7 @@ pub struct FusedCall {
     pub output: Output,
     pub weight: Option<ElementType>,
     pub bias: Option<ElementType>,
+    pub weight_offset: f32,
     pub residual: Option<(Residual, ElementType)>,
     pub gate: Option<ElementType>,
     /// Elements between rows; other numbers of them for every tensor.
@@ -89,6 +90,7 @@ impl FusedCall {
             output: Output::Element(ElementType::F32),
             weight: None,
             bias: None,
+            weight_offset: 0.0,
             residual: None,
             gate: None,
             gap: 0,
@@ -159,7 +161,7 @@ impl FusedCall {
                 self.norm.forward_quantized(x.rows(), y, scale(kind, &mut scales))
             }
         };
-        call = call.isa(self.isa);
+        call = call.isa(self.isa).weight_offset(self.weight_offset);
         if let Some(weight) = &numbers.weight {
             call = weight.as_weight(call);
         }
@@ -216,6 +218,7 @@ impl FusedCall {
         let mut y = Tensor::poison(element, x.len());
         let x: Rows<'_> = x.rows(self.channels);
         let mut call = self.norm.forward(x, y.rows_mut(self.channels)).isa(self.isa);
+        call = call.weight_offset(self.weight_offset);
         if let Some(weight) = &numbers.weight {
             call = weight.as_weight(call);
         }

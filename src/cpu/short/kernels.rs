@@ -1,11 +1,11 @@
 //! The kernels of short calls, and the table in which they are found, with the choice of instructions beside it.
 
+use super::affine::{Adjusted, OfType};
 use super::{Named, ShortRows};
-use crate::cpu::affine::Plain;
 use crate::cpu::ahead::Ahead;
 use crate::cpu::function::{Begun, Function};
 use crate::cpu::isa::Isa;
-use crate::cpu::job::{Job, Operand, Places, Stored};
+use crate::cpu::job::{Job, Places, Stored};
 use crate::cpu::pipeline::{Work, write_row};
 use crate::cpu::residual::Add;
 use crate::cpu::results::Results;
@@ -29,24 +29,38 @@ pub(super) type Entry = unsafe fn(&ShortRows);
 
 /// What a short call looks at beside its arguments: on one page, though that puts the addresses into memory that can be
 /// written.
-#[repr(align(512))]
+#[repr(align(1024))]
 struct Choices {
     /// The instruction set of calls that name none, or [`UNSET`] before the first one.
     isa: AtomicU8,
-    /// By function, type and instruction set, if it is compiled.
-    kernels: [[[Option<Entry>; Isa::ALL.len()]; ElementType::ALL.len()]; Norm::DEFAULTS.len()],
+    /// By function.
+    kernels: [OfTypes; Norm::DEFAULTS.len()],
 }
+
+/// Kernels by the type of the rows, and whether weight and bias are of that type and not of f32.
+type OfTypes = [[OfIsas; 2]; ElementType::ALL.len()];
+
+/// By instruction set, if it is compiled.
+type OfIsas = [Option<Entry>; Isa::ALL.len()];
 
 const UNSET: u8 = u8::MAX;
 
-/// The kernel of function `kind` for rows of `element`, on `isa` or what has been chosen, if it is compiled and one has.
+/// The kernel of function `kind` for rows of `element` with operands of `weight`, which is the same or f32, on `isa` or
+/// what has been chosen, if it is compiled and one has.
 #[inline(always)]
-pub(super) fn kernel(kind: usize, element: ElementType, isa: Option<Isa>) -> Option<Entry> {
+pub(super) fn kernel(
+    kind: usize,
+    element: ElementType,
+    weight: ElementType,
+    isa: Option<Isa>,
+) -> Option<Entry> {
     let isa = isa.map_or_else(|| CHOICES.isa.load(Relaxed), |isa| isa as u8);
-    CHOICES.kernels[kind][element as usize].get(usize::from(isa)).copied()?
+    let narrow = usize::from(weight != ElementType::F32);
+    CHOICES.kernels[kind][element as usize][narrow].get(usize::from(isa)).copied()?
 }
 
 /// Where the choice of instructions is, near the addresses of the kernels.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn choices() -> *const u8 {
     CHOICES.isa.as_ptr().cast_const()
@@ -68,7 +82,7 @@ pub(in crate::cpu) fn choose_first_isa(isa: Isa) {
     let _ = CHOICES.isa.compare_exchange(UNSET, isa as u8, Relaxed, Relaxed);
 }
 
-// The order in which `of_function` and `of_type` give the kernels, and that they are on one page.
+// The order in which `of_function` and `of_types` give the kernels, and that they are on one page.
 const _: () = {
     assert!(ElementType::F32 as usize == 0 && ElementType::F16 as usize == 1);
     assert!(ElementType::Bf16 as usize == 2);
@@ -77,15 +91,16 @@ const _: () = {
     assert!(size_of::<Choices>() == align_of::<Choices>());
 };
 
-/// The kernel of a function, from and to rows of a type.
-struct Of<F, X>(PhantomData<(F, X)>);
+/// The kernel of a function, from and to rows of type `X`, with weight and bias of type `W`.
+struct Of<F, X, W>(PhantomData<(F, X, W)>);
 
-impl<F: FromParameters, X: Storage + Element> ShortKernel for Of<F, X> {
+impl<F: FromParameters, X: Storage + Element, W: Storage> ShortKernel for Of<F, X, W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, given: &ShortRows) {
-        let ShortRows { parameters, rows, channels, x, y, weight, bias, residual } = *given;
-        let (affine, layout) = (Plain::new(weight, bias), Layout::new(rows, channels, channels));
-        let operand = |data: NonNull<f32>| Operand { data: data.cast(), element: f32::TYPE };
+        let ShortRows { parameters, rows, channels, x, y, weight, bias, residual, .. } = *given;
+        let adjusted = Adjusted::new(given.weight_offset, F::scale(parameters));
+        let affine = OfType::<W>::new(weight, bias, &adjusted);
+        let layout = Layout::new(rows, channels, channels);
         // `write_row` takes its channels from a job; the compiler leaves nothing else of it.
         let job = Job {
             x: Places::new(x.cast(), layout),
@@ -95,8 +110,8 @@ impl<F: FromParameters, X: Storage + Element> ShortKernel for Of<F, X> {
             isa: Isa::Portable,
             rows,
             channels,
-            weight: Some(operand(weight)),
-            bias: bias.map(operand),
+            weight: None,
+            bias: None,
             weight_offset: 0.0,
             scale: 1.0,
             stream: false,
@@ -134,6 +149,8 @@ impl<F: FromParameters, X: Storage + Element> ShortKernel for Of<F, X> {
 
 trait FromParameters: Function {
     fn from_parameters(parameters: [f32; 2]) -> Self;
+    /// What the function is multiplied with beside the weight.
+    fn scale(parameters: [f32; 2]) -> f32;
 }
 
 macro_rules! functions {
@@ -159,6 +176,11 @@ macro_rules! functions {
             fn from_parameters([$($field,)* ..]: [f32; 2]) -> Self {
                 Self { $($field),* }
             }
+
+            #[inline(always)]
+            fn scale([$($field,)* ..]: [f32; 2]) -> f32 {
+                Norm::$name { $($field),* }.scale()
+            }
         })*
 
         static CHOICES: Choices = Choices {
@@ -183,34 +205,36 @@ fn padded<const N: usize>(given: [f32; N]) -> [f32; 2] {
     parameters
 }
 
-type OfIsas = [Option<Entry>; Isa::ALL.len()];
-
-const fn of_function<F: FromParameters>() -> [OfIsas; ElementType::ALL.len()] {
-    [of_type::<F, f32>(), of_type::<F, f16>(), of_type::<F, bf16>()]
+const fn of_function<F: FromParameters>() -> OfTypes {
+    [
+        [of_types::<F, f32, f32>(), [None; Isa::ALL.len()]],
+        [of_types::<F, f16, f32>(), of_types::<F, f16, f16>()],
+        [of_types::<F, bf16, f32>(), of_types::<F, bf16, bf16>()],
+    ]
 }
 
 #[cfg(target_arch = "x86_64")]
-const fn of_type<F: FromParameters, X: Storage + Element>() -> OfIsas {
+const fn of_types<F: FromParameters, X: Storage + Element, W: Storage>() -> OfIsas {
     let portable: Option<Entry> = if Isa::Portable.is_lean() && size_of::<X>() != 4 {
         None
     } else {
-        Some(portable::enter_short::<Of<F, X>>)
+        Some(portable::enter_short::<Of<F, X, W>>)
     };
     // AVX512-BF16 makes no difference to others, see `enter_for`.
     let with_bf16: Entry = if X::IS_BF16 {
-        avx512::enter_short_bf16::<Of<F, X>>
+        avx512::enter_short_bf16::<Of<F, X, W>>
     } else {
-        avx512::enter_short::<Of<F, X>>
+        avx512::enter_short::<Of<F, X, W>>
     };
     [
         portable,
-        Some(avx2::enter_short::<Of<F, X>>),
-        Some(avx512::enter_short::<Of<F, X>>),
+        Some(avx2::enter_short::<Of<F, X, W>>),
+        Some(avx512::enter_short::<Of<F, X, W>>),
         Some(with_bf16),
     ]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-const fn of_type<F: FromParameters, X: Storage + Element>() -> OfIsas {
-    [Some(portable::enter_short::<Of<F, X>>); Isa::ALL.len()]
+const fn of_types<F: FromParameters, X: Storage + Element, W: Storage>() -> OfIsas {
+    [Some(portable::enter_short::<Of<F, X, W>>); Isa::ALL.len()]
 }

@@ -1,10 +1,11 @@
-//! Short calls: a few rows of one type, with a weight and perhaps a bias of f32, and perhaps a residual.
+//! Short calls: a few rows of one type, with a weight and perhaps a bias of that type or of f32, and perhaps a residual.
 //!
 //! Between two norms of a model a processor goes through the weights of a layer, and when a call comes, all that it runs
 //! through and looks at is in memory again: each line of it is waited for, and the first one of a page longest. So these
 //! calls have kernels of their own, the parts of the others with little around them, which are found by address and are
 //! given no more than they need.
 
+mod affine;
 mod kernels;
 
 use super::isa::Isa;
@@ -19,8 +20,8 @@ const MOST_CHANNELS: usize = 16 << 10;
 /// Rows up to which such rows are few, and elements up to which more rows are. Beyond, what the other kernels gain by
 /// reading a row while they write another is more than what it takes to come to them. Near these limits either takes about
 /// as long (`cargo bench --bench capi -- short`, with the limits moved to see both on one side), so they need not be exact.
-const MOST_ROWS: usize = 3;
-const MOST_ELEMENTS: usize = 512;
+const MOST_ROWS: usize = 4;
+const MOST_ELEMENTS: usize = 1024;
 /// Elements up to which the host's threads do not divide a call: a piece of it would be less than a microsecond's work.
 const UNDIVIDED: usize = 4096;
 
@@ -45,12 +46,14 @@ pub(crate) struct ShortCall {
     /// The number of the function's [`Kind`].
     pub(crate) kind: usize,
     pub(crate) element: ElementType,
+    /// That of weight and bias: the same, or f32.
+    pub(crate) weight: ElementType,
     /// The instruction set, if the call names one.
     pub(crate) isa: Option<Isa>,
     pub(crate) rows: ShortRows,
 }
 
-/// What a kernel is given: it knows the function and the type.
+/// What a kernel is given: it knows the function and the types.
 pub(crate) struct ShortRows {
     /// Of the function.
     pub(crate) parameters: [f32; 2],
@@ -58,8 +61,10 @@ pub(crate) struct ShortRows {
     pub(crate) channels: usize,
     pub(crate) x: NonNull<u8>,
     pub(crate) y: NonNull<u8>,
-    pub(crate) weight: NonNull<f32>,
-    pub(crate) bias: Option<NonNull<f32>>,
+    pub(crate) weight: NonNull<u8>,
+    pub(crate) bias: Option<NonNull<u8>>,
+    /// Added to every weight.
+    pub(crate) weight_offset: f32,
     /// What is added to `x`, and where the sum goes.
     pub(crate) residual: Option<[NonNull<u8>; 2]>,
 }
@@ -68,7 +73,7 @@ impl ShortCall {
     /// Does the work, if there is a kernel for it, and returns whether it has.
     ///
     /// # Safety
-    /// All tensors must be aligned and valid for the rows, which [`are_few`], weight and bias for f32 of as many channels;
+    /// All tensors must be aligned and valid for the rows, which [`are_few`], weight and bias for as many channels;
     /// what is written must be where something else is read, element for element, or apart from it; and the processor must
     /// have the instruction set.
     #[inline(always)]
@@ -85,12 +90,13 @@ impl ShortCall {
     #[inline(always)]
     pub(crate) unsafe fn run_part(&self, index: usize) -> bool {
         debug_assert!(are_few(self.rows.rows, self.rows.channels));
-        if !self.is_plain() {
+        if !self.is_in_range() {
             return false;
         }
-        let Some(kernel) = kernels::kernel(self.kind, self.element, self.isa) else { return false };
+        let kernel = kernels::kernel(self.kind, self.element, self.weight, self.isa);
+        let Some(kernel) = kernel else { return false };
         if index == 0 {
-            // SAFETY: the same contract; it is that of the function and the type.
+            // SAFETY: the same contract; it is that of the function and the types.
             unsafe { kernel(&self.rows) };
         }
         true
@@ -106,15 +112,13 @@ impl ShortCall {
         ((rows == 1) & self.is_of_row()) | (rows * channels <= UNDIVIDED)
     }
 
-    /// Whether [`Norm::check`](crate::Norm::check) finds nothing, and there is no scale.
+    /// Whether [`Norm::check`](crate::Norm::check) finds nothing, and the offset is finite.
     #[inline(always)]
-    fn is_plain(&self) -> bool {
-        let [first, second] = self.rows.parameters;
+    fn is_in_range(&self) -> bool {
+        let ShortRows { parameters: [first, second], weight_offset, .. } = self.rows;
         let isru = self.kind == Kind::DyIsru as usize;
         let in_range = (!self.is_of_row() | (first >= 0.0)) & (!isru | (first > 0.0));
-        // Not as floats: their constants are on a page of their own.
-        let scaled = isru & (second.to_bits() != 1.0_f32.to_bits());
-        first.is_finite() & second.is_finite() & in_range & !scaled
+        first.is_finite() & second.is_finite() & weight_offset.is_finite() & in_range
     }
 
     /// Whether the function reads rows.
@@ -127,13 +131,16 @@ impl ShortCall {
 /// Prefetches what a short call will read, while its code comes from memory, too. What is at the addresses does not matter,
 /// nor whether there is anything.
 #[inline(always)]
-pub(crate) fn prefetch<const N: usize>(addresses: [*const u8; N]) {
+pub(crate) fn prefetch([x, weight, y]: [*const u8; 3]) {
     #[cfg(target_arch = "x86_64")]
-    for address in addresses.into_iter().chain([kernels::choices()]) {
+    // SAFETY: SSE is part of the architecture, and no address is followed.
+    unsafe {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE is part of the architecture, and no address is followed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+        _mm_prefetch::<_MM_HINT_T0>(kernels::choices().cast());
+        _mm_prefetch::<_MM_HINT_T0>(x.cast());
+        _mm_prefetch::<_MM_HINT_T0>(weight.cast());
+        _mm_prefetch::<_MM_HINT_T0>(y.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = addresses;
+    let _ = (x, weight, y);
 }

@@ -58,7 +58,7 @@ pub(super) fn pause() {
 /// What is used seldom, read where it is used: left to itself, the compiler spreads it over a vector
 /// ahead of all rows, and has one less for what every block needs.
 #[inline(always)]
-pub(crate) fn seldom(value: &f32) -> f32 {
+pub(crate) fn seldom<T: Copy>(value: &T) -> T {
     // SAFETY: a reference can be read.
     unsafe { core::ptr::from_ref(value).read_volatile() }
 }
