@@ -15,6 +15,8 @@ use dynorm::{
 
 const CHANNELS: usize = 4096;
 const HEAD: usize = 128;
+/// Channels with a scale in common.
+const GROUP: usize = 128;
 /// Channels of the heads, which lie side by side at the beginning of a row.
 const OF_HEADS: usize = 3 * CHANNELS / 4;
 
@@ -35,7 +37,7 @@ struct Buffers {
 /// copy beside it has, and the call.
 type Variant = (&'static str, f64, usize, fn(&mut Buffers, Norm));
 
-const VARIANTS: [Variant; 9] = [
+const VARIANTS: [Variant; 10] = [
     ("plain", 4.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, y, weight, .. } = b;
         let y = RowsMut::new(aligned(y), *rows, CHANNELS).expect("the shape fits");
@@ -65,8 +67,15 @@ const VARIANTS: [Variant; 9] = [
     ("int8, computed", 3.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, int8, weight, scales, .. } = b;
         let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
-        let call = norm.forward_quantized(rows_of(x, *rows), y, Scale::Computed(scales));
+        let scales = Scale::Computed(&mut scales[..*rows]);
+        let call = norm.forward_quantized(rows_of(x, *rows), y, scales);
         call.weight(weight).run().expect("valid");
+    }),
+    ("int8, groups of 128", 3.0, CHANNELS, |b, norm| {
+        let Buffers { rows, x, int8, weight, scales, .. } = b;
+        let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
+        let scales = Scale::ComputedPerGroup { scales, group_size: GROUP };
+        norm.forward_quantized(rows_of(x, *rows), y, scales).weight(weight).run().expect("valid");
     }),
     ("fp8, scale given", 3.0, CHANNELS, |b, norm| {
         let Buffers { rows, x, fp8, weight, .. } = b;
@@ -96,7 +105,7 @@ fn residual_and_int8(b: &mut Buffers, norm: Norm, computed: bool) {
     let Buffers { rows, x, residual, int8, weight, scales, .. } = b;
     let y = QuantizedRowsMut::new(aligned(int8), *rows, CHANNELS).expect("the shape fits");
     let residual = RowsMut::new(aligned(residual), *rows, CHANNELS).expect("the shape fits");
-    let scale = if computed { Scale::Computed(scales) } else { Scale::Given(0.05) };
+    let scale = if computed { Scale::Computed(&mut scales[..*rows]) } else { Scale::Given(0.05) };
     let call = norm.forward_quantized(rows_of(x, *rows), y, scale);
     call.residual(residual).weight(weight).run().expect("valid");
 }
@@ -120,7 +129,7 @@ impl Buffers {
             y: wave(0.53),
             int8: vec![-1; n],
             fp8: vec![F8E4M3::from_bits(0x7f); n],
-            scales: vec![f32::NAN; rows],
+            scales: vec![f32::NAN; rows * CHANNELS / GROUP],
             weight: wave(0.23)[..CHANNELS].to_vec(),
         }
     }

@@ -200,6 +200,10 @@ enum dynorm_scale
   // y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32. On the CPU that
   // of RMSNorm without bias and gate is within a relative 2^-22.
   DYNORM_SCALE_COMPUTED = 3,
+  // One for each group of `scale_group_size` channels of each row, the last of a row perhaps of fewer, from the group's
+  // own results as above: that of channel c of row r to `scales[r * groups + c / scale_group_size]`, with
+  // `groups = (channels + scale_group_size - 1) / scale_group_size`. Not in CUDA calls.
+  DYNORM_SCALE_COMPUTED_PER_GROUP = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -371,13 +375,13 @@ typedef struct dynorm_forward_args {
   size_t residual_sum_token_stride;
   // The same of z.
   size_t z_token_stride;
-  // The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
+  // The scales of a y of 8 bits, one, or one for each row or group, as `scale_mode` says, aligned. Not
   // looked at without that. In CUDA calls they are device memory, a single one too.
   float *scales;
   // Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
   dynorm_scale scale_mode;
-  // Must be 0.
-  uint32_t reserved_2;
+  // Channels of a group, with DYNORM_SCALE_COMPUTED_PER_GROUP: 1 to 4096. Else 0.
+  uint32_t scale_group_size;
   // What RMSNorm and LayerNorm need to know of each row, one for each, aligned to 4 bytes, for
   // rows that are known in shards only. NULL to find it in the rows. The other functions take
   // none.

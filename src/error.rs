@@ -100,6 +100,14 @@ pub enum Error {
         /// The range that is allowed, in words.
         wanted: &'static str,
     },
+    /// Groups of channels, each to have a scale of its own, of none or too many.
+    #[error("the scales' groups are of {given} channels; they must be of 1 to {most}")]
+    GroupSize {
+        /// The size given.
+        given: usize,
+        /// The largest allowed.
+        most: usize,
+    },
     /// A residual's sum of another type than the residual.
     #[error("the residual's sum is of {}; the residual is of {}", given.name(), wanted.name())]
     SumType {

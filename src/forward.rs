@@ -86,6 +86,8 @@ pub(crate) enum Scales {
     Given(f32),
     GivenPerRow(NonNull<f32>, usize),
     Computed(NonNull<f32>, usize),
+    /// With the size of a group; of more than this type has, its largest, which is no size either.
+    ComputedPerGroup(NonNull<f32>, usize, u32),
 }
 
 impl From<Scale<'_>> for Scales {
@@ -99,6 +101,11 @@ impl From<Scale<'_>> for Scales {
             Scale::Computed(scales) => {
                 let len = scales.len();
                 Self::Computed(NonNull::from(scales).cast(), len)
+            }
+            Scale::ComputedPerGroup { scales, group_size } => {
+                let len = scales.len();
+                let size = u32::try_from(group_size).unwrap_or(u32::MAX);
+                Self::ComputedPerGroup(NonNull::from(scales).cast(), len, size)
             }
         }
     }

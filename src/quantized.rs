@@ -185,6 +185,39 @@ pub enum Scale<'a> {
     /// without a bias or gate is that of the largest product of input and weight, times the row's factor: within a
     /// relative 2⁻²² of the largest result.
     Computed(&'a mut [f32]),
+    /// One for each group of channels of each row, computed likewise from the group's own results and written here, row
+    /// after row: `scales[row * channels.div_ceil(group_size) + channel / group_size]`.
+    ///
+    /// ```
+    /// use dynorm::{Norm, QuantizedRowsMut, Rows, Scale};
+    /// let (x, weight) = ([1.0_f32, -1.0, 1.0, -1.0], [2.0_f32, 2.0, 1.0, 4.0]);
+    /// let (mut y, mut scales) = ([0_i8; 4], [0.0_f32; 2]);
+    /// Norm::RmsNorm { eps: 0.0 }
+    ///     .forward_quantized(
+    ///         Rows::new(&x, 1, 4)?,
+    ///         QuantizedRowsMut::new(&mut y, 1, 4)?,
+    ///         Scale::ComputedPerGroup { scales: &mut scales, group_size: 2 },
+    ///     )
+    ///     .weight(&weight)
+    ///     .run()?;
+    /// assert_eq!((y, scales), ([127, -127, 32, -127], [2.0 / 127.0, 4.0 / 127.0]));
+    /// # Ok::<(), dynorm::Error>(())
+    /// ```
+    ComputedPerGroup {
+        /// Where they are written.
+        scales: &'a mut [f32],
+        /// Channels of a group, the last of a row perhaps of fewer: 1 to [`Scale::MOST_GROUP_SIZE`].
+        group_size: usize,
+    },
+}
+
+impl Scale<'_> {
+    /// The largest size of a group that has a scale of its own.
+    ///
+    /// ```
+    /// assert_eq!(dynorm::Scale::MOST_GROUP_SIZE, 4096);
+    /// ```
+    pub const MOST_GROUP_SIZE: usize = 4096;
 }
 
 /// A borrowed output of 8 bits: `rows` rows of `channels` elements.

@@ -30,6 +30,14 @@ fn calls() -> Vec<FusedCall> {
         FusedCall { output: quantized(QuantizedType::I8, ScaleKind::Given), ..plain },
         FusedCall { output: quantized(QuantizedType::I8, ScaleKind::Computed), ..full },
         FusedCall { output: quantized(QuantizedType::F8E4M3, ScaleKind::GivenPerRow), ..full },
+        FusedCall {
+            output: quantized(QuantizedType::I8, ScaleKind::ComputedPerGroup(128)),
+            ..plain
+        },
+        FusedCall {
+            output: quantized(QuantizedType::F8E4M3, ScaleKind::ComputedPerGroup(24)),
+            ..full
+        },
         FusedCall { output: Output::Element(Bf16), ..full },
     ]
 }
@@ -88,7 +96,8 @@ fn any_batch() {
                         let at = row * channels..(row + 1) * channels;
                         assert!(alone.y == whole.y[at.clone()], "{call:?}");
                         assert!(alone.sum == whole.sum[at], "{call:?}");
-                        assert!(alone.scales[0] == whole.scales[row], "{call:?}");
+                        let groups = row * call.groups()..(row + 1) * call.groups();
+                        assert!(alone.scales == whole.scales[groups], "{call:?}");
                     }
                 }
             }
@@ -191,6 +200,19 @@ fn refusals() {
     assert_eq!(error, Error::Length { what: "scale", given: 1, wanted: 2 });
     let error = quantized(&|scales| Scale::Computed(&mut scales[..1]));
     assert_eq!(error, Error::Length { what: "scale", given: 1, wanted: 2 });
+
+    for (given, group_size, wanted) in [(1, 4, 2), (2, 2, 4), (2, 3, 4), (1, 4096, 2)] {
+        let error = quantized(&|scales| Scale::ComputedPerGroup {
+            scales: &mut scales[..given],
+            group_size,
+        });
+        assert_eq!(error, Error::Length { what: "scale", given, wanted });
+    }
+    for given in [0, 4097, usize::MAX] {
+        let error = quantized(&|scales| Scale::ComputedPerGroup { scales, group_size: given });
+        let Error::GroupSize { given: said, most: 4096 } = error else { panic!("{error}") };
+        assert_eq!(said, given.min(u32::MAX as usize));
+    }
 
     let error = refused(|Wrong { x, q, .. }| {
         let y = QuantizedRowsMut::new(&mut q[..6], 2, 3).unwrap();

@@ -33,7 +33,9 @@ fn quantized(value: f32, element: QuantizedType, scale: f32) -> u8 {
 
 /// Results in f32 that a call rounds, and how far each may be off before that: see `Norm::forward_quantized`.
 fn values(call: &FusedCall, numbers: &Numbers) -> Vec<[f32; 2]> {
-    let of_function = if call.norm.is_elementwise() { 1.5e-4 } else { 0.0 };
+    // An error however small may make a sum with a bias round the other way.
+    let (of_function, of_sum) =
+        if call.norm.is_elementwise() { (1.5e-4, f64::from(f32::EPSILON)) } else { (0.0, 0.0) };
     let (of_gate, of_product) = if call.gate.is_some() { (7e-5, 2e-7) } else { (0.0, 0.0) };
     let f = call.plain(numbers, F32);
     let value = |i: usize| {
@@ -41,7 +43,7 @@ fn values(call: &FusedCall, numbers: &Numbers) -> Vec<[f32; 2]> {
         let gate = call.gate.map_or(1.0, |_| reference::silu(numbers.z.value(i)));
         let value = f.value(i) * gate;
         let slack = of_function * (f.value(i) - bias) * gate;
-        [value, slack.abs() + (of_gate + of_product) * value.abs()].map(|v| v as f32)
+        [value, slack.abs() + (of_gate + of_product + of_sum) * value.abs()].map(|v| v as f32)
     };
     (0..f.len()).map(value).collect()
 }
@@ -66,15 +68,21 @@ fn check(call: FusedCall) {
     }
     // RMSNorm's largest result is made otherwise than the results, of as many factors.
     let by_product = matches!(call.norm, Norm::RmsNorm { .. }) && call.bias.is_none();
-    let of_scale = if by_product && call.gate.is_none() { (-22_f32).exp2() } else { 0.0 };
+    let by_product = by_product && call.gate.is_none() && kind == ScaleKind::Computed;
+    let of_scale = if by_product { (-22_f32).exp2() } else { 0.0 };
     // Without slack least and most are the same, everywhere.
-    let rows = values.chunks_exact(call.channels).zip(written.y.chunks_exact(call.channels));
-    for (row, (values, given)) in rows.enumerate() {
+    let size = call.group_size();
+    let groups_of = |row: usize| {
+        let row = row * call.channels..(row + 1) * call.channels;
+        values[row.clone()].chunks(size).zip(written.y[row].chunks(size))
+    };
+    let groups = (0..call.rows).flat_map(|row| groups_of(row).map(move |group| (row, group)));
+    for (group, (row, (values, given))) in groups.enumerate() {
         let scale = match kind {
             ScaleKind::Given => numbers.scales[0],
             ScaleKind::GivenPerRow => numbers.scales[row],
-            ScaleKind::Computed => {
-                let scale = f32::from_bits(written.scales[row]);
+            ScaleKind::Computed | ScaleKind::ComputedPerGroup(_) => {
+                let scale = f32::from_bits(written.scales[group]);
                 let [least, most] = [-1.0, 1.0].map(|sign| {
                     let largest =
                         values.iter().fold(0.0, |a: f32, v| a.max(v[0].abs() + sign * v[1]));
@@ -94,13 +102,18 @@ fn check(call: FusedCall) {
                 .map(|value| order(quantized(value, element, scale), element));
             assert!(
                 (least..=most).contains(&given),
-                "{call:?}: {row}, {channel}: {given} and not {least} to {most}"
+                "{call:?}: {group}, {channel}: {given} and not {least} to {most}"
             );
         }
     }
 }
 
-const KINDS: [ScaleKind; 3] = [ScaleKind::Given, ScaleKind::GivenPerRow, ScaleKind::Computed];
+const KINDS: [ScaleKind; 4] = [
+    ScaleKind::Given,
+    ScaleKind::GivenPerRow,
+    ScaleKind::Computed,
+    ScaleKind::ComputedPerGroup(32),
+];
 
 #[test]
 fn every_length_and_scale() {
@@ -117,6 +130,28 @@ fn every_length_and_scale() {
                             ..FusedCall::new(norm, isa, 3, channels)
                         });
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Groups shorter and longer than vectors, blocks, rows and pieces of rows, and such as divide none of them.
+#[test]
+fn every_size_of_a_group() {
+    for norm in Norm::DEFAULTS {
+        for isa in isas() {
+            for (i, size) in
+                [1, 7, 8, 16, 24, 32, 48, 64, 128, 300, 4095, 4096].into_iter().enumerate()
+            {
+                for (j, channels) in [1, 64, 65, 520, 4100, 9001].into_iter().enumerate() {
+                    let element = QuantizedType::ALL[(i + j) % 2];
+                    check(FusedCall {
+                        output: Output::Quantized(element, ScaleKind::ComputedPerGroup(size)),
+                        bias: (j % 3 == 0).then_some(F32),
+                        stream: (i % 3 == 0).then_some(true),
+                        ..FusedCall::new(norm, isa, 2, channels)
+                    });
                 }
             }
         }
@@ -272,8 +307,24 @@ fn extreme_rows() {
             let scale = scales[0];
             let largest = row.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
             assert_eq!(scale, QuantizedType::I8.scale_for(largest), "{row:?} {isa:?}");
-            for (q, &v) in y.into_iter().zip(row) {
-                assert_eq!(q as u8, quantized(v, QuantizedType::I8, scale), "{row:?} {isa:?}");
+            for (q, &v) in y.iter().zip(row) {
+                assert_eq!(*q as u8, quantized(v, QuantizedType::I8, scale), "{row:?} {isa:?}");
+            }
+
+            // The same of groups of four.
+            let mut scales = vec![f32::NAN; n.div_ceil(4)];
+            norm.forward_quantized(
+                Rows::new(&vec![0.0_f32; n], 1, n).unwrap(),
+                QuantizedRowsMut::new(&mut y, 1, n).unwrap(),
+                Scale::ComputedPerGroup { scales: &mut scales, group_size: 4 },
+            )
+            .bias(row)
+            .isa(isa)
+            .run()
+            .unwrap();
+            for (group, scale) in row.chunks(4).zip(scales) {
+                let largest = group.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
+                assert_eq!(scale, QuantizedType::I8.scale_for(largest), "{group:?} {isa:?}");
             }
         }
     }
@@ -311,7 +362,11 @@ fn products_out_of_range() {
 #[test]
 fn the_same_scale_in_any_batch() {
     for call in [70, 1024, 4100].into_iter().flat_map(|channels| every_type(9, channels)) {
-        let Output::Quantized(_, ScaleKind::Computed) = call.output else { continue };
+        let Output::Quantized(_, ScaleKind::Computed | ScaleKind::ComputedPerGroup(_)) =
+            call.output
+        else {
+            continue;
+        };
         for weight in [None, Some(F32), Some(call.x_type)] {
             let residual = Some((Residual::InPlace, call.x_type));
             for (residual, stream) in [(None, None), (residual, None), (residual, Some(true))] {
@@ -319,9 +374,9 @@ fn the_same_scale_in_any_batch() {
                 let numbers = call.numbers(3);
                 let scales = call.run(&numbers).scales;
                 let one = FusedCall { rows: 1, gap: 1, stream: None, ..call };
-                for (row, &scale) in scales.iter().enumerate() {
+                for (row, scales) in scales.chunks_exact(call.groups()).enumerate() {
                     let alone = one.run(&numbers.of_row(row, call.channels));
-                    assert_eq!(alone.scales, [scale], "{call:?}");
+                    assert_eq!(alone.scales, scales, "{call:?}");
                 }
             }
         }

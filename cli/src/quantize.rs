@@ -28,8 +28,23 @@ pub struct Args {
 enum Source {
     /// The largest result of each row.
     Row,
+    /// The largest result of each group of channels of each row.
+    Group,
     /// Weight and parameters alone.
     Static,
+}
+
+/// Channels of a group.
+const GROUP: usize = 32;
+
+impl Source {
+    fn name(self) -> String {
+        match self {
+            Self::Row => "row".to_owned(),
+            Self::Group => format!("group of {GROUP}"),
+            Self::Static => "static".to_owned(),
+        }
+    }
 }
 
 /// The outcome of one function, type and scale over all layers.
@@ -74,7 +89,7 @@ pub fn run(args: &Args) -> Result<bool> {
                 continue;
             }
             for element in QuantizedType::ALL {
-                for source in [Source::Row, Source::Static] {
+                for source in [Source::Row, Source::Group, Source::Static] {
                     if source == Source::Static && !norm.is_elementwise() {
                         continue;
                     }
@@ -98,7 +113,7 @@ pub fn run(args: &Args) -> Result<bool> {
                         norm.name().to_owned(),
                         kind.to_owned(),
                         element.name().to_owned(),
-                        if source == Source::Row { "row" } else { "static" }.to_owned(),
+                        source.name(),
                         decibel(found.signal / found.noise),
                         decibel(found.worst),
                         format!("{:.0}", found.seconds * 1e12 / found.elements as f64),
@@ -116,8 +131,8 @@ pub fn run(args: &Args) -> Result<bool> {
 }
 
 const LEGEND: [&str; 5] = [
-    "\nscale: row: computed from the largest result of each row in the same call; static: from weight \
-     and parameters alone, one for all rows.",
+    "\nscale: row, group: computed from the largest result of each row, or of each group of its channels, in the same \
+     call; static: from weight and parameters alone, one for all rows.",
     "parameters: fitted so that the function stands in for RMSNorm, as in `compare`; or those that the \
      papers start from.",
     "SNR: sum of the squared exact results (f64) over that of the squared errors, all rows, and the \
@@ -144,7 +159,8 @@ fn measure<Q: Quantized + Default>(
         let weight = layer.weight.clone().unwrap_or_else(|| vec![1.0; channels]);
         let rows = x.len() / channels;
         let mut y = vec![Q::default(); x.len()];
-        let mut scales = vec![0.0_f32; rows];
+        let group_size = if source == Source::Group { GROUP } else { channels };
+        let mut scales = vec![0.0_f32; rows * channels.div_ceil(group_size)];
         if source == Source::Static {
             let bound = norm.output_bound(Some(&weight), 0.0, None::<&[f32]>)?;
             scales.fill(Q::TYPE.scale_for(bound));
@@ -154,6 +170,7 @@ fn measure<Q: Quantized + Default>(
             let start = Instant::now();
             let scale = match source {
                 Source::Row => Scale::Computed(&mut scales),
+                Source::Group => Scale::ComputedPerGroup { scales: &mut scales, group_size },
                 Source::Static => Scale::Given(scales[0]),
             };
             let into = QuantizedRowsMut::new(&mut y, rows, channels)?;
@@ -169,10 +186,10 @@ fn measure<Q: Quantized + Default>(
         let exact_weight: Vec<f64> = weight.iter().map(|&w| w.into()).collect();
         let wanted = reference::forward(norm, &exact_x, Some(&exact_weight), None, 0.0, channels);
         let tiles = wanted.chunks_exact(channels).zip(y.chunks_exact(channels));
-        for ((wanted, y), &scale) in tiles.zip(&scales) {
-            let scale = f64::from(scale);
+        for ((wanted, y), scales) in tiles.zip(scales.chunks(channels.div_ceil(group_size))) {
             let (mut signal, mut noise) = (0.0, 0.0);
-            for (&wanted, &y) in wanted.iter().zip(y) {
+            for (channel, (&wanted, &y)) in wanted.iter().zip(y).enumerate() {
+                let scale = f64::from(scales[channel / group_size]);
                 let given = f64::from(value(y)) * scale;
                 signal += wanted * wanted;
                 noise += (given - wanted) * (given - wanted);

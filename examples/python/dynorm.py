@@ -23,7 +23,7 @@ VERSION = (0, 1)
 ELEMENTS = {"float32": 1, "float16": 2, "bfloat16": 3}
 # Of out alone, with scales.
 QUANTIZED = {"int8": 4, "float8_e4m3fn": 5}
-SCALE_GIVEN, SCALE_GIVEN_PER_ROW, SCALE_COMPUTED = 1, 2, 3
+SCALE_GIVEN, SCALE_GIVEN_PER_ROW, SCALE_COMPUTED, SCALE_COMPUTED_PER_GROUP = 1, 2, 3, 4
 FUNCTIONS = {"rms_norm": 1, "layer_norm": 2, "dyt": 3, "dyisru": 4, "derf": 5}
 ISAS = {"current": 0, "portable": 1, "avx2": 2, "avx512": 3, "avx512bf16": 4}
 STREAM, NO_STREAM, FAST_TANH, PROGRAMMATIC = 1, 2, 4, 8
@@ -81,7 +81,7 @@ class ForwardArgs(ctypes.Structure):
         ("z_token_stride", c_size_t),
         ("scales", c_void_p),
         ("scale_mode", c_uint32),
-        ("reserved_2", c_uint32),
+        ("scale_group_size", c_uint32),
         ("statistics", c_void_p),
     ]
 
@@ -172,6 +172,7 @@ def forward(
     gate=None,
     scales=None,
     compute_scales=False,
+    scale_group_size=0,
     parallel=False,
     isa="current",
     flags=0,
@@ -182,8 +183,8 @@ def forward(
     bias are one-dimensional. residual, of x's shape, has x added to it, in place or, where there is
     one, into residual_sum; the function is taken of the sum. The result is multiplied by silu(gate).
     An out of int8 or float8_e4m3fn needs scales, an array of float32: of one element for all, or of
-    one for each row, which are read, or written with compute_scales. parallel uses the library's
-    threads on the CPU.
+    one for each row, which are read, or written with compute_scales; or, on the CPU, written with one for
+    each scale_group_size channels of a row. parallel uses the library's threads on the CPU.
 
     Rows, all dimensions but the last, are equally spaced; or, in x of at least three dimensions,
     those of the last but one are, and the others by themselves: heads inside a larger tensor.
@@ -230,7 +231,9 @@ def forward(
         if name != "scales":
             setattr(args, f"{name}_element", array.element)
     if scales is not None:
-        args.scale_mode = _scale_mode(operands["scales"], source.rows, compute_scales)
+        groups = -(-source.channels // scale_group_size) if scale_group_size > 0 else None
+        args.scale_mode = _scale_mode(operands["scales"], source.rows, groups, compute_scales)
+        args.scale_group_size = scale_group_size
     if source.device is not None:
         element = tensors.get("residual", source).element
         device = _cuda(source.device, args.norm.function, element)
@@ -331,10 +334,14 @@ def _operand(name, given, source):
     return _Rows(name, given)
 
 
-def _scale_mode(scales, rows, compute):
+def _scale_mode(scales, rows, groups, compute):
     count = scales.rows * scales.channels
     if scales.element != ELEMENTS["float32"] or scales.stride != scales.channels:
         raise ValueError("scales must be float32, side by side")
+    if groups is not None:
+        if not compute or count != rows * groups:
+            raise ValueError(f"of {rows} rows of {groups} groups as many scales are computed, not {count} given")
+        return SCALE_COMPUTED_PER_GROUP
     if count != rows and (compute or count != 1):
         raise ValueError(f"there are {count} scales for {rows} rows")
     if compute:

@@ -110,6 +110,10 @@ class Forward(unittest.TestCase):
                 # What such results make do with; a fiftieth of a step of int8.
                 error = 1.5e-4 if elementwise else 0
                 np.testing.assert_allclose(scales, np.abs(exact).max(-1) / np.float32(largest), error)
+                groups = np.empty((7, 3), np.float32)
+                dynorm.forward(norm, x, out=out, scales=groups, compute_scales=True, scale_group_size=32)
+                of_groups = np.abs(exact).reshape(7, 3, 32).max(-1) / np.float32(largest)
+                np.testing.assert_allclose(groups, of_groups, error)
                 for given in (scales, np.float32([0.01])):
                     dynorm.forward(norm, x, out=out, scales=given)
                     ratio = np.clip(exact * (np.float32(1) / given)[:, None], -largest, largest)
@@ -131,6 +135,8 @@ class Forward(unittest.TestCase):
             {"out": eight, "scales": np.ones(3, np.float32)},
             {"out": eight, "scales": np.ones(1)},
             {"out": eight, "scales": scale, "compute_scales": True},
+            {"out": eight, "scales": scale, "compute_scales": True, "scale_group_size": 4},
+            {"out": eight, "scales": np.ones(8, np.float32), "scale_group_size": 4},
             {"gate": eight},
         ):
             with self.assertRaises(ValueError):

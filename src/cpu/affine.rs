@@ -3,7 +3,7 @@
 use super::access::Access;
 use super::job::{Job, Operand};
 use super::seam::Around;
-use super::simd::{Simd, seldom};
+use super::simd::{Simd, element::Storage, seldom};
 use crate::ElementType;
 use core::ptr::NonNull;
 use half::{bf16, f16};
@@ -93,23 +93,40 @@ impl Affine for Plain {
         s: S,
         access: A,
         i: usize,
-        mut f: [S::F; U],
+        f: [S::F; U],
     ) -> [S::F; U] {
         // SAFETY: the caller vouches for the operands.
-        let w: [S::F; U] = unsafe { access.load(s, self.weight.as_ptr().add(i)) };
-        if let Some(bias) = self.bias {
-            // SAFETY: as above.
-            let b: [S::F; U] = unsafe { access.load(s, bias.as_ptr().add(i)) };
-            for j in 0..U {
-                f[j] = s.mul_add(f[j], w[j], b[j]);
-            }
-        } else {
-            for j in 0..U {
-                f[j] = s.mul(f[j], w[j]);
-            }
+        unsafe {
+            let w = access.load(s, self.weight.as_ptr().add(i));
+            multiply_and_add(s, access, f, w, self.bias.map(|bias| bias.as_ptr().add(i)))
         }
-        f
     }
+}
+
+/// `w * f`, and `bias` added if there is one.
+///
+/// # Safety
+/// It must be valid for the channels that `access` reaches.
+#[inline(always)]
+pub(super) unsafe fn multiply_and_add<S: Simd, A: Access, W: Storage, const U: usize>(
+    s: S,
+    access: A,
+    mut f: [S::F; U],
+    w: [S::F; U],
+    bias: Option<*mut W>,
+) -> [S::F; U] {
+    if let Some(bias) = bias {
+        // SAFETY: the same contract.
+        let b: [S::F; U] = unsafe { access.load(s, bias.cast_const()) };
+        for j in 0..U {
+            f[j] = s.mul_add(f[j], w[j], b[j]);
+        }
+    } else {
+        for j in 0..U {
+            f[j] = s.mul(f[j], w[j]);
+        }
+    }
+    f
 }
 
 /// `(weight + weight_offset) * scale * f + bias`. Which of them are there, and of which type, is the

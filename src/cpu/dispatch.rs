@@ -93,12 +93,13 @@ pub(crate) unsafe fn run(norm: Norm, job: &Job) {
 ///   together, and f32 that are quantised after took less time (`cargo bench --bench fused` of either, in L2 on a
 ///   Zen 4, when both were of all digits).
 /// * Nor do they where the scale is computed: to compute their results twice takes longer than to keep them as f32
-///   meanwhile.
+///   meanwhile. Nor does any where scales of groups are.
 pub(crate) fn stores_at_once(isa: Isa, norm: Norm, x: ElementType, form: Form) -> bool {
     match form {
         Form::Element(ElementType::F32) => true,
         _ if isa.is_lean() => false,
         Form::Element(element) => x == element || x.size() != 2 || element.size() != 2,
+        Form::Grouped(..) => false,
         Form::Quantized(element, scale) => {
             let computed = matches!(scale, Scale::Computed(_));
             !norm.is_elementwise() || (element != QuantizedType::F8E4M3 && !computed)

@@ -132,20 +132,7 @@ impl Kernel for Largest {
 /// The largest of all lanes, none of which is below 0 or NaN.
 #[inline(always)]
 pub(super) fn largest_lane<S: Simd>(s: S, v: [S::F; UNROLL]) -> f32 {
-    let both = s.max(s.max(v[0], v[1]), s.max(v[2], v[3]));
-    let mut lanes = [0.0; 16];
-    const { assert!(S::LANES <= 16) };
-    // SAFETY: there is room for all lanes.
-    unsafe { s.store_f32_part(lanes.as_mut_ptr(), both, S::LANES) };
-    // Halves, not one after the other: the processor does what does not wait for another at once.
-    for half in [8, 4, 2, 1] {
-        for j in 0..half {
-            if lanes[j + half] > lanes[j] {
-                lanes[j] = lanes[j + half];
-            }
-        }
-    }
-    lanes[0]
+    s.reduce_max(s.max(s.max(v[0], v[1]), s.max(v[2], v[3])))
 }
 
 /// `y = values * factor`, rounded to `Y`.

@@ -12,7 +12,7 @@ use super::piece::{Form, Output, Piece};
 use super::residual::Residual;
 use super::statistics::find_row;
 use crate::tensor::Layout;
-use crate::{ElementType, Norm};
+use crate::{ElementType, Norm, Scale};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -26,8 +26,9 @@ pub(crate) struct Fused {
 }
 
 /// Elements of the scratch piece: a row, if it is to be known as a whole before its first result is
-/// written.
+/// written; or a group of channels.
 const SCRATCH: usize = 4096;
+const _: () = assert!(Scale::MOST_GROUP_SIZE <= SCRATCH);
 /// Elements that are done at a time otherwise, so that all that belongs to them stays in the first
 /// level of the caches.
 const PIECE: usize = 2048;
@@ -44,7 +45,8 @@ struct Scratch(MaybeUninit<[f32; SCRATCH]>);
 
 /// What is in the scratch piece of what will be stored in `form`: it says how exact it has to be.
 fn scratch_of(norm: Norm, form: Form) -> Stored {
-    let few_digits = matches!(form, Form::Element(ElementType::Bf16) | Form::Quantized(..));
+    let few_digits =
+        matches!(form, Form::Element(ElementType::Bf16) | Form::Quantized(..) | Form::Grouped(..));
     // The row functions have no other way.
     if norm.is_elementwise() && few_digits {
         Stored::Rough
@@ -177,8 +179,9 @@ impl Fused {
         let statistics = job.statistics.or(found.as_ref().map(NonNull::from));
         let [before, at_once] = self.gates(output, job);
         let each = |then: &mut dyn FnMut(&Piece)| {
-            for first in (0..job.channels).step_by(PIECE) {
-                let end = (first + PIECE).min(job.channels);
+            let piece = output.piece_channels(PIECE);
+            for first in (0..job.channels).step_by(piece) {
+                let end = (first + piece).min(job.channels);
                 let y_places = Places::new(y.cast(), Layout::new(1, end - first, end - first));
                 run(&Job {
                     y: y_places,

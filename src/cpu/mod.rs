@@ -13,6 +13,7 @@ mod dyt;
 mod finish;
 mod function;
 mod fused;
+mod groups;
 mod isa;
 mod job;
 mod known;
@@ -47,7 +48,7 @@ pub(crate) use fused::Fused;
 pub(crate) use job::{Job, Operand, Places, Stored, Tensor};
 #[cfg(feature = "cuda")]
 pub(crate) use math::MOST_PARAMETERS;
-pub(crate) use piece::{Form, Output, Scale};
+pub(crate) use piece::{Form, GroupScales, Output, Scale};
 pub(crate) use residual::Residual;
 #[cfg(feature = "capi")]
 pub(crate) use short::Kind;

@@ -3,11 +3,12 @@
 use super::ahead::Ahead;
 use super::dispatch::enter;
 use super::finish::{Gate, GatedStore, Largest, Store};
+use super::groups::StoreGroups;
 use super::isa::Isa;
 use super::job::{Job, Places, Tensor};
 use super::processor::is_intel;
 use super::simd::element::{self, Storage};
-use crate::{ElementType, F8E4M3, QuantizedType};
+use crate::{ElementType, F8E4M3, Quantized, QuantizedType};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use half::{bf16, f16};
@@ -19,6 +20,8 @@ pub(crate) struct Output {
     pub(crate) form: Form,
     /// Whether it is written past the caches.
     pub(crate) stream: bool,
+    /// Of a row of the whole call.
+    pub(crate) channels: usize,
 }
 
 /// What results are rounded to, after a product with the reciprocal of their scale if they have one.
@@ -26,6 +29,8 @@ pub(crate) struct Output {
 pub(crate) enum Form {
     Element(ElementType),
     Quantized(QuantizedType, Scale),
+    /// With a scale for each group of channels.
+    Grouped(QuantizedType, GroupScales),
 }
 
 /// Scales of a quantised output; addresses of one for each row.
@@ -34,6 +39,14 @@ pub(crate) enum Scale {
     Given(f32),
     GivenPerRow(NonNull<f32>),
     Computed(NonNull<f32>),
+}
+
+/// Scales of groups of channels, each computed from its own results and written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GroupScales {
+    pub(crate) scales: NonNull<f32>,
+    /// Channels of a group, but perhaps of a row's last. Short, so that nothing becomes longer by it.
+    pub(crate) size: u16,
 }
 
 impl Scale {
@@ -121,7 +134,7 @@ impl Piece {
                 Form::Element(ElementType::F32) => self.gate_for::<f32>(z, fetch),
                 Form::Element(ElementType::F16) => self.gate_for::<f16>(z, fetch),
                 // 8 bits need no more.
-                Form::Element(ElementType::Bf16) | Form::Quantized(..) => {
+                Form::Element(ElementType::Bf16) | Form::Quantized(..) | Form::Grouped(..) => {
                     self.gate_for::<bf16>(z, fetch);
                 }
             }
@@ -161,7 +174,7 @@ impl Piece {
 }
 
 impl Output {
-    /// What the results of a piece's row are multiplied with, if anything; `largest` gives the largest
+    /// What the results of a piece's row are all multiplied with, if anything; `largest` gives the largest
     /// of them, which a computed scale needs.
     ///
     /// # Safety
@@ -182,9 +195,21 @@ impl Output {
         Some(1.0 / scale)
     }
 
-    /// Whether scales are computed, so that a row's results are to be known before the first is written.
+    /// Whether scales are computed, so that the results of a row, or of a group in it, are to be known before the first of
+    /// them is written.
     pub(crate) fn computes_scales(&self) -> bool {
-        matches!(self.form, Form::Quantized(_, scale) if scale.is_computed())
+        match self.form {
+            Form::Element(_) => false,
+            Form::Quantized(_, scale) => scale.is_computed(),
+            Form::Grouped(..) => true,
+        }
+    }
+
+    /// Channels of a long row that are done at a time if that may be about so many: no group is divided.
+    pub(crate) fn piece_channels(&self, about: usize) -> usize {
+        let Form::Grouped(_, GroupScales { size, .. }) = self.form else { return about };
+        let size = usize::from(size);
+        size * (about / size).max(1)
     }
 
     /// Whether a gate is applied while results are stored: see [`is_intel`]. Never by the portable kernels, which do not
@@ -214,8 +239,37 @@ impl Output {
                 Form::Quantized(QuantizedType::F8E4M3, _) => {
                     self.store_as::<F8E4M3>(piece, factor, gate);
                 }
+                Form::Grouped(QuantizedType::I8, groups) => self.store_groups::<i8>(piece, groups),
+                Form::Grouped(QuantizedType::F8E4M3, groups) => {
+                    self.store_groups::<F8E4M3>(piece, groups);
+                }
             }
         }
+    }
+
+    /// Stores results of groups, which no gate is left to be applied to: see [`gates_at_once`](Self::gates_at_once).
+    ///
+    /// # Safety
+    /// As [`store`](Output::store), of the form's type.
+    unsafe fn store_groups<Y: element::Output + Quantized>(
+        &self,
+        piece: &Piece,
+        groups: GroupScales,
+    ) {
+        let Piece { isa, row, channel, values, channels } = *piece;
+        let size = usize::from(groups.size);
+        let first = row * self.channels.div_ceil(size) + channel / size;
+        let store = StoreGroups {
+            values: values.as_ptr(),
+            y: self.places.at::<Y>(row, channel),
+            channels,
+            size,
+            // SAFETY: there is one for each group.
+            scales: unsafe { groups.scales.add(first) },
+            stream: self.stream,
+        };
+        // SAFETY: the job's maker vouches for the row, and for `isa`.
+        unsafe { enter(isa, store) };
     }
 
     /// As [`store`](Output::store), of the form's type.

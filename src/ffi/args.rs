@@ -159,13 +159,13 @@ pub struct dynorm_forward_args {
     pub residual_sum_token_stride: usize,
     /// The same of z.
     pub z_token_stride: usize,
-    /// The scales of a y of 8 bits, one or one for each row, as `scale_mode` says, aligned. Not
+    /// The scales of a y of 8 bits, one, or one for each row or group, as `scale_mode` says, aligned. Not
     /// looked at without that. In CUDA calls they are device memory, a single one too.
     pub scales: *mut f32,
     /// Where the scales come from. 0, DYNORM_SCALE_NONE, if and only if y has more than 8 bits.
     pub scale_mode: MaybeUninit<dynorm_scale>,
-    /// Must be 0.
-    pub reserved_2: u32,
+    /// Channels of a group, with DYNORM_SCALE_COMPUTED_PER_GROUP: 1 to 4096. Else 0.
+    pub scale_group_size: u32,
     /// What RMSNorm and LayerNorm need to know of each row, one for each, aligned to 4 bytes, for
     /// rows that are known in shards only. NULL to find it in the rows. The other functions take
     /// none.
@@ -270,12 +270,8 @@ impl dynorm_forward_args {
     /// # Errors
     /// Bits that are no flag, or something reserved is set.
     pub(super) fn flags(&self) -> Result<Flags, Refusal> {
-        for (what, reserved) in
-            [("args.reserved", self.reserved), ("args.reserved_2", self.reserved_2)]
-        {
-            if reserved != 0 {
-                return Err(Refusal::Later { what });
-            }
+        if self.reserved != 0 {
+            return Err(Refusal::Later { what: "args.reserved" });
         }
         let all = dynorm_flag::ALL.iter().fold(0, |bits, flag| bits | flag.number());
         if self.flags & !all != 0 {

@@ -5,7 +5,7 @@ use super::boundary::{catch, guard};
 use super::ordinary::Ordinary;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
-use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, memory};
+use super::tensors::{Operand, Output, Residual, Scales, Tensor, Tensors, groups, memory};
 use crate::cpu::ShortCall;
 use crate::tensor::Channels;
 use crate::{Forward, Norm, QuantizedRowsMut, RowStatistics, Rows, RowsMut, forward};
@@ -161,7 +161,7 @@ pub(super) unsafe fn call_of<'a>(
             Output::Element(y) => Forward::new(norm, rows(x), rows_mut(y)),
             Output::Quantized(y, scales) => {
                 let y = QuantizedRowsMut::from_raw(memory(y.data), y.element, y.layout);
-                Forward::quantized(norm, rows(x), y, scales.read(args.rows))
+                Forward::quantized(norm, rows(x), y, scales.read(args.rows, args.channels))
             }
         };
         let operands = [weight, bias].map(|given| channels(given, args.channels));
@@ -207,12 +207,12 @@ pub(super) unsafe fn channels<'a>(given: Option<Operand>, count: usize) -> Optio
 }
 
 impl Scales {
-    /// The scales of `rows` rows as the crate takes them.
+    /// The scales of `rows` rows of `channels` channels as the crate takes them.
     ///
     /// # Safety
     /// They must be memory for as many.
     #[inline(always)]
-    unsafe fn read(self, rows: usize) -> forward::Scales {
+    unsafe fn read(self, rows: usize, channels: usize) -> forward::Scales {
         match self {
             // No address is looked at.
             Self::Given(_) if rows == 0 => forward::Scales::Given(1.0),
@@ -220,6 +220,10 @@ impl Scales {
             Self::Given(data) => forward::Scales::Given(unsafe { data.read() }),
             Self::GivenPerRow(data) => forward::Scales::GivenPerRow(memory(data), rows),
             Self::Computed(data) => forward::Scales::Computed(memory(data), rows),
+            Self::ComputedPerGroup(data, size) => {
+                let count = rows * groups(channels, size);
+                forward::Scales::ComputedPerGroup(memory(data), count, size)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::args::dynorm_forward_args;
 use super::enums::{OutputType, dynorm_element, dynorm_flag, dynorm_scale, value};
 use super::memory::Memory;
-use super::tensors::{Operand, Output, Residual, Scales, Shape, Tensor, Tensors, layout};
+use super::tensors::{Operand, Output, Residual, Scales, Shape, Tensor, Tensors, groups, layout};
 use crate::tensor::Layout;
 use crate::{ElementType, Isa, Norm, RowStatistics};
 use core::ffi::c_void;
@@ -24,8 +24,7 @@ impl dynorm_forward_args {
     #[inline(always)]
     pub(super) fn ordinary(&self) -> Option<Ordinary> {
         let Self { channels, rows, .. } = *self;
-        let reserved =
-            self.reserved | self.reserved_2 | self.norm.reserved[0] | self.norm.reserved[1];
+        let reserved = self.reserved | self.norm.reserved[0] | self.norm.reserved[1];
         if reserved != 0 || rows == 0 {
             return None;
         }
@@ -85,6 +84,9 @@ impl dynorm_forward_args {
     #[inline(always)]
     fn ordinary_output(&self) -> Option<(Output, Memory, Memory, bool)> {
         let (mode, strides) = (value(self.scale_mode)?, [self.y_row_stride, self.y_token_stride]);
+        if (self.scale_group_size != 0) != (mode == dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP) {
+            return None;
+        }
         let (scales, count) = match mode {
             dynorm_scale::DYNORM_SCALE_NONE => {
                 let (y, at) = self.rows_at(self.y, element(self.y_element)?, strides)?;
@@ -95,12 +97,17 @@ impl dynorm_forward_args {
                 (Scales::GivenPerRow(self.scales), self.rows)
             }
             dynorm_scale::DYNORM_SCALE_COMPUTED => (Scales::Computed(self.scales), self.rows),
+            dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP => {
+                let size = self.scale_group_size;
+                let count = self.rows.checked_mul(groups(self.channels, size))?;
+                (Scales::ComputedPerGroup(self.scales, size), count)
+            }
         };
         let OutputType::Quantized(element) = value(self.y_element)?.output() else { return None };
         let (layout, at) = self.layout_at(self.y, 1, strides)?;
         let form = [size_of::<f32>(), align_of::<f32>()];
         let scales_at = Memory::of(self.scales.cast(), form, count)?;
-        let written = matches!(scales, Scales::Computed(_));
+        let written = matches!(scales, Scales::Computed(_) | Scales::ComputedPerGroup(..));
         let y = Output::Quantized(Tensor { data: self.y, element, layout }, scales);
         Some((y, at, scales_at, written))
     }
@@ -226,7 +233,8 @@ mod tests {
                 [some_or_none(), some_or_none(), some_or_none(), some_or_none(), some_or_none(), some_or_none()],
             scales in address(),
             elements in [0_u32..4, 0_u32..6, 0_u32..4, 0_u32..4, 0_u32..4, 0_u32..4],
-            scale_mode in prop_oneof![1 => Just(0_u32), 2 => 0_u32..5],
+            scale_mode in prop_oneof![1 => Just(0_u32), 2 => 0_u32..6],
+            group_size in prop_oneof![1 => Just(0_u32), 2 => 1_u32..14],
             strides in [0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12, 0_usize..12],
             rare in prop::option::weighted(0.2, 1_u32..4),
             function in 0_u32..6,
@@ -244,7 +252,9 @@ mod tests {
             (args.statistics, args.scales) = (at(statistics).cast(), at(scales).cast());
             let [x, y, weight, bias, residual, z] = elements;
             // Mostly of 8 bits where there are scales.
-            let y = if (1..=3).contains(&scale_mode) && y > 0 { 4 + y % 2 } else { y };
+            let y = if (1..=4).contains(&scale_mode) && y > 0 { 4 + y % 2 } else { y };
+            // Mostly where there are groups.
+            args.scale_group_size = if scale_mode == 4 || group_size == 13 { group_size } else { 0 };
             let [x, y, weight, bias, residual, z] = [x, y, weight, bias, residual, z].map(raw);
             (args.x_element, args.y_element, args.weight_element) = (x, y, weight);
             (args.bias_element, args.residual_element, args.z_element) = (bias, residual, z);
@@ -336,6 +346,7 @@ mod tests {
         (args(), address(), 0_u32..12).prop_map(|(mut args, weight, change)| {
             (args.z, args.statistics, args.weight) = (at(0), at(0), at(weight));
             (args.heads, args.flags, args.scale_mode) = (0, 0, raw(0));
+            args.scale_group_size = 0;
             args.norm.function = raw(1 + change % 5);
             let elements = [&mut args.x_element, &mut args.y_element, &mut args.residual_element];
             for element in elements {
@@ -422,7 +433,10 @@ mod tests {
         let mut quantised = of_everything();
         quantised.y_element = MaybeUninit::new(dynorm_element::DYNORM_I8);
         quantised.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED);
-        for args in [of_everything(), one_in_place, short, short_in_place, quantised] {
+        let mut grouped = quantised;
+        grouped.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP);
+        grouped.scale_group_size = 3;
+        for args in [of_everything(), one_in_place, short, short_in_place, quantised, grouped] {
             assert!(stands_up(&args));
             let all_short = is_short(&args);
             assert_eq!(all_short, args.z.is_null());
@@ -474,7 +488,7 @@ mod tests {
         }
         let reserved: [fn(&mut dynorm_forward_args); 6] = [
             |args| args.reserved = 1,
-            |args| args.reserved_2 = 1,
+            |args| args.scale_group_size = 1,
             |args| args.norm.reserved[0] = 1,
             |args| args.norm.reserved[1] = 1,
             |args| args.isa = raw(99),

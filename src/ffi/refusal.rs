@@ -68,6 +68,7 @@ fn of_error(error: &Error) -> dynorm_status {
         | Error::Stride { .. }
         | Error::TooLarge { .. }
         | Error::Length { .. }
+        | Error::GroupSize { .. }
         | Error::HeadStride { .. }
         | Error::Heads { .. }
         | Error::Shape { .. } => DYNORM_ERROR_SHAPE,

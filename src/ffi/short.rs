@@ -33,7 +33,7 @@ impl dynorm_forward_args {
         let rare = self.z.addr() | self.statistics.addr() | self.heads;
         let chosen = number(self.scale_mode) | number(self.isa) | self.flags;
         let reserved = self.norm.reserved[0] | self.norm.reserved[1];
-        let reserved = reserved | self.reserved | self.reserved_2;
+        let reserved = reserved | self.reserved | self.scale_group_size;
         let of_two_types = number(self.x_element) != number(self.y_element);
         if (rare != 0) | (chosen | reserved != 0) | strided | of_two_types {
             return None;

@@ -32,6 +32,8 @@ pub(super) enum Scales {
     Given(*mut f32),
     GivenPerRow(*mut f32),
     Computed(*mut f32),
+    /// With the size of a group.
+    ComputedPerGroup(*mut f32, u32),
 }
 
 /// A residual, and where its sum goes if not in its place.
@@ -105,15 +107,22 @@ impl dynorm_forward_args {
     }
 
     /// # Errors
-    /// A scale is missing, or there is one that y does not need.
+    /// A scale is missing, or there is one that y does not need, or groups that it does not have.
     #[inline]
     pub(super) fn output(&self) -> Result<Output, Refusal> {
         let mode = known("args.scale_mode", self.scale_mode)?;
+        if self.scale_group_size != 0 && mode != dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP {
+            let reason = "only DYNORM_SCALE_COMPUTED_PER_GROUP has groups";
+            return Err(Refusal::Unwanted { what: "args.scale_group_size", reason });
+        }
         let scales = match mode {
             dynorm_scale::DYNORM_SCALE_NONE => return Ok(Output::Element(self.plain_output()?)),
             dynorm_scale::DYNORM_SCALE_GIVEN => Scales::Given(self.scales),
             dynorm_scale::DYNORM_SCALE_GIVEN_PER_ROW => Scales::GivenPerRow(self.scales),
             dynorm_scale::DYNORM_SCALE_COMPUTED => Scales::Computed(self.scales),
+            dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP => {
+                Scales::ComputedPerGroup(self.scales, self.scale_group_size)
+            }
         };
         let y_element = known("args.y_element", self.y_element)?;
         let OutputType::Quantized(element) = y_element.output() else {
@@ -290,7 +299,7 @@ impl Output {
             Self::Element(y) => Ok((Access::output(y.access("output")?.place), None)),
             Self::Quantized(y, scales) => {
                 let place = Place::new("output", address(y.data), 1, y.layout)?;
-                Ok((Access::output(place), Some(scales.access(rows)?)))
+                Ok((Access::output(place), Some(scales.access(rows, y.layout.channels)?)))
             }
         }
     }
@@ -308,14 +317,22 @@ impl Residual {
 
 impl Scales {
     #[inline]
-    fn access(self, rows: usize) -> Result<Access, Error> {
+    fn access(self, rows: usize, channels: usize) -> Result<Access, Error> {
         let (data, count, is_written) = match self {
             Self::Given(data) => (data, 1, false),
             Self::GivenPerRow(data) => (data, rows, false),
             Self::Computed(data) => (data, rows, true),
+            // No more than the output's elements, which have been found to fit into memory.
+            Self::ComputedPerGroup(data, size) => (data, rows * groups(channels, size), true),
         };
         Ok(Access { is_written, ..Access::per_row("scales", address(data), count, 1)? })
     }
+}
+
+/// Groups of `size` channels in a row.
+pub(super) fn groups(channels: usize, size: u32) -> usize {
+    // What is none is refused later.
+    channels.div_ceil(size.max(1) as usize)
 }
 
 pub(super) fn address<T>(data: *const T) -> u64 {

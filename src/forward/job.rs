@@ -4,7 +4,7 @@ use super::{Form, Forward, Residual, Scales, Tensor};
 use crate::cpu::{self, Fused, Isa, Job, Named, Operand, Places, ShortCall, ShortRows, Stored};
 use crate::norm::require;
 use crate::tensor::{Channels, Layout};
-use crate::{ElementType, Error, RowStatistics};
+use crate::{ElementType, Error, RowStatistics, Scale};
 use core::ptr::NonNull;
 
 impl Forward<'_> {
@@ -86,7 +86,7 @@ impl Forward<'_> {
             if self.residual.is_some() || behind { Some(&self.fused(form, behind)?) } else { None };
         let y_size = match form {
             cpu::Form::Element(element) => element.size(),
-            cpu::Form::Quantized(..) => 1,
+            cpu::Form::Quantized(..) | cpu::Form::Grouped(..) => 1,
         };
         let mut job = Job {
             x: Places::new(sum.data, sum.layout),
@@ -128,12 +128,34 @@ impl Forward<'_> {
     /// What the output is, with its scales checked.
     #[inline]
     fn form(&self) -> Result<cpu::Form, Error> {
-        Ok(match self.y.element {
-            Form::Element(element) => cpu::Form::Element(element),
-            Form::Quantized(element, scales) => {
-                cpu::Form::Quantized(element, checked_scale(scales, self.x.layout.rows)?)
+        let (element, scales) = match self.y.element {
+            Form::Element(element) => return Ok(cpu::Form::Element(element)),
+            Form::Quantized(element, scales) => (element, scales),
+        };
+        let rows = self.x.layout.rows;
+        let scale = match scales {
+            Scales::Given(scale) => {
+                usable(scale)?;
+                cpu::Scale::Given(scale)
             }
-        })
+            Scales::GivenPerRow(scales, len) => {
+                one_per_row("scale", len, rows)?;
+                for row in 0..len {
+                    // SAFETY: there are `len` of them.
+                    usable(unsafe { scales.add(row).read() })?;
+                }
+                cpu::Scale::GivenPerRow(scales)
+            }
+            Scales::Computed(scales, len) => {
+                one_per_row("scale", len, rows)?;
+                cpu::Scale::Computed(scales)
+            }
+            Scales::ComputedPerGroup(scales, len, size) => {
+                let groups = checked_groups(scales, len, size as usize, self.x.layout)?;
+                return Ok(cpu::Form::Grouped(element, groups));
+            }
+        };
+        Ok(cpu::Form::Quantized(element, scale))
     }
 
     /// What the function, of inputs of type `x`, stores if that is the output and nothing comes between. With
@@ -144,10 +166,11 @@ impl Forward<'_> {
         if between || !cpu::stores_at_once(isa, self.norm, x, form) {
             return None;
         }
-        Some(match form {
-            cpu::Form::Element(element) => Stored::Element(element),
-            cpu::Form::Quantized(element, scale) => Stored::Quantized(element, scale),
-        })
+        match form {
+            cpu::Form::Element(element) => Some(Stored::Element(element)),
+            cpu::Form::Quantized(element, scale) => Some(Stored::Quantized(element, scale)),
+            cpu::Form::Grouped(..) => None,
+        }
     }
 
     /// What is done beside the function: with the output behind it, if `behind`.
@@ -171,8 +194,8 @@ impl Forward<'_> {
                 Some(cpu::Residual { x, residual: residual.places, sum })
             }
         };
-        let output =
-            cpu::Output { places: Places::new(self.y.data, self.y.layout), form, stream: false };
+        let places = Places::new(self.y.data, self.y.layout);
+        let output = cpu::Output { places, form, stream: false, channels: shape.channels };
         Ok(Fused {
             residual,
             gate: self.gate.map(|z| tensor("gate", z)).transpose()?,
@@ -195,30 +218,29 @@ fn one_per_row(what: &'static str, given: usize, rows: usize) -> Result<(), Erro
     if given == rows { Ok(()) } else { Err(Error::Length { what, given, wanted: rows }) }
 }
 
-/// The scales of `rows` rows, if they can be used.
-fn checked_scale(scales: Scales, rows: usize) -> Result<cpu::Scale, Error> {
-    let usable = |scale: f32| {
-        let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
-        require("scale", scale, usable, "finite and at least 2^-126")
-    };
-    Ok(match scales {
-        Scales::Given(scale) => {
-            usable(scale)?;
-            cpu::Scale::Given(scale)
-        }
-        Scales::GivenPerRow(scales, len) => {
-            one_per_row("scale", len, rows)?;
-            for row in 0..len {
-                // SAFETY: there are `len` of them.
-                usable(unsafe { scales.add(row).read() })?;
-            }
-            cpu::Scale::GivenPerRow(scales)
-        }
-        Scales::Computed(scales, len) => {
-            one_per_row("scale", len, rows)?;
-            cpu::Scale::Computed(scales)
-        }
-    })
+/// An error unless results can be divided by it.
+fn usable(scale: f32) -> Result<(), Error> {
+    let usable = scale.is_finite() && scale >= f32::MIN_POSITIVE;
+    require("scale", scale, usable, "finite and at least 2^-126")
+}
+
+/// `given` scales of groups of rows of `shape`, if they can be used.
+fn checked_groups(
+    scales: NonNull<f32>,
+    given: usize,
+    size: usize,
+    shape: Layout,
+) -> Result<cpu::GroupScales, Error> {
+    let most = Scale::MOST_GROUP_SIZE;
+    if !(1..=most).contains(&size) {
+        return Err(Error::GroupSize { given: size, most });
+    }
+    // No more than there are elements.
+    let wanted = shape.rows * shape.channels.div_ceil(size);
+    if given != wanted {
+        return Err(Error::Length { what: "scale", given, wanted });
+    }
+    Ok(cpu::GroupScales { scales, size: size as u16 })
 }
 
 #[cfg(test)]

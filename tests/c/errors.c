@@ -29,7 +29,6 @@ static void structs(void) {
   REFUSED(args.size = OLDEST + 1, DYNORM_ERROR_STRUCT_SIZE, "args.size is");
   REFUSED(args.size = SIZE_MAX, DYNORM_ERROR_STRUCT_SIZE, "args.size is");
   REFUSED(args.reserved = 1, DYNORM_ERROR_UNSUPPORTED, "args.reserved is not 0");
-  REFUSED(args.reserved_2 = 1, DYNORM_ERROR_UNSUPPORTED, "args.reserved_2 is not 0");
   REFUSED(args.norm.reserved[1] = 1, DYNORM_ERROR_UNSUPPORTED, "args.norm.reserved is not 0");
 
   /* What the first version of the header had, and not a byte more. */

@@ -32,7 +32,7 @@ static void pointers(void) {
   REFUSED(args.residual_sum = byte_after(more.sum), DYNORM_ERROR_ALIGNMENT, "residual's sum is at 0x");
   REFUSED(args.z = byte_after(z), DYNORM_ERROR_ALIGNMENT, "gate is at 0x");
   REFUSED(args.statistics = (void *)byte_after(z), DYNORM_ERROR_ALIGNMENT, "statistics is at 0x");
-  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED; mode++) {
+  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED_PER_GROUP; mode++) {
     REFUSED(args = quantized(mode); args.scales = NULL, DYNORM_ERROR_NULL, "scales is at 0x0");
     REFUSED(args = quantized(mode); args.scales = byte_after(z), DYNORM_ERROR_ALIGNMENT, "scales is at");
   }
@@ -51,7 +51,9 @@ static void values(void) {
   }
   REFUSED(args.residual_element = 0, DYNORM_ERROR_VALUE, "args.residual_element is 0");
   REFUSED(args.z_element = 99, DYNORM_ERROR_VALUE, "args.z_element is 99");
-  REFUSED(args.scale_mode = 4, DYNORM_ERROR_VALUE, "args.scale_mode is 4, which is no dynorm_scale");
+  REFUSED(args.scale_mode = 5, DYNORM_ERROR_VALUE, "args.scale_mode is 5, which is no dynorm_scale");
+  REFUSED(args.scale_group_size = 8, DYNORM_ERROR_VALUE, "only DYNORM_SCALE_COMPUTED_PER_GROUP has groups");
+  REFUSED(args = quantized(DYNORM_SCALE_COMPUTED); args.scale_group_size = 8, DYNORM_ERROR_VALUE, "has groups");
   REFUSED(args.scale_mode = DYNORM_SCALE_COMPUTED, DYNORM_ERROR_VALUE, "args.y_element DYNORM_F32");
   REFUSED(args.norm = dynorm_dyt(1.0f), DYNORM_ERROR_VALUE, "dyt is element-wise");
   ACCEPTED(args.residual = args.residual_sum = NULL; args.residual_element = 99);
@@ -71,6 +73,11 @@ static void parameters(void) {
 }
 
 static void shapes(void) {
+  const uint32_t sizes[] = {0, 4097, UINT32_MAX};
+  for (int i = 0; i < 3; i++) {
+    REFUSED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.scale_group_size = sizes[i], DYNORM_ERROR_SHAPE,
+            "they must be of 1 to 4096");
+  }
   REFUSED(args.heads = 3, DYNORM_ERROR_SHAPE, "args.rows is 4; it must be a multiple of args.heads, which is 3");
   REFUSED(args.heads = SIZE_MAX, DYNORM_ERROR_SHAPE, "args.rows is 4");
   REFUSED(args.residual_row_stride = 7, DYNORM_ERROR_SHAPE, "residual has");

@@ -20,7 +20,10 @@ static double nearest(dynorm_element element, float value) {
 }
 
 static void check_quantized(dynorm_norm norm, dynorm_element element, dynorm_scale mode, way how) {
-  size_t stride = CHANNELS + GAP, scales_wanted = mode == DYNORM_SCALE_GIVEN ? 1 : ROWS;
+  /* Of a size that does not divide the channels. */
+  size_t size = mode == DYNORM_SCALE_COMPUTED_PER_GROUP ? 6 : CHANNELS, groups = (CHANNELS + size - 1) / size;
+  size_t stride = CHANNELS + GAP, scales_wanted = mode == DYNORM_SCALE_GIVEN ? 1 : ROWS * groups;
+  int computed = mode == DYNORM_SCALE_COMPUTED || mode == DYNORM_SCALE_COMPUTED_PER_GROUP;
   float *x = numbers(DYNORM_F32, ROWS, CHANNELS, CHANNELS, 5);
   float *weight = numbers(DYNORM_F32, 1, CHANNELS, CHANNELS, 6);
   float *scales = tensor(DYNORM_F32, 1, scales_wanted, scales_wanted);
@@ -33,7 +36,8 @@ static void check_quantized(dynorm_norm norm, dynorm_element element, dynorm_sca
   args.y_row_stride = stride;
   args.scale_mode = mode;
   args.scales = scales;
-  for (size_t i = 0; i < scales_wanted && mode != DYNORM_SCALE_COMPUTED; i++) {
+  args.scale_group_size = groups == 1 ? 0 : (uint32_t)size;
+  for (size_t i = 0; i < scales_wanted && !computed; i++) {
     /* Small enough that some results are out of range. */
     scales[i] = 0.004f * (float)(i + 1);
   }
@@ -44,17 +48,19 @@ static void check_quantized(dynorm_norm norm, dynorm_element element, dynorm_sca
   int few_digits = norm.function != DYNORM_RMS_NORM && norm.function != DYNORM_LAYER_NORM;
   float slack = few_digits ? 1.5e-4f : 0;
   for (size_t row = 0; row < ROWS; row++) {
-    float scale = scales[mode == DYNORM_SCALE_GIVEN ? 0 : row], largest = 0;
-    for (size_t i = 0; i < CHANNELS; i++) {
-      largest = fmaxf(largest, fabsf(f[row * CHANNELS + i]));
-      float value = f[row * CHANNELS + i] * (1.0f / scale);
-      double given = get(y, element, row * stride + i);
-      double least = nearest(element, value - slack * fabsf(value)), most = nearest(element, value + slack * fabsf(value));
-      CHECK(least <= given && given <= most);
-    }
-    if (mode == DYNORM_SCALE_COMPUTED) {
-      CHECK(scale >= dynorm_scale_for(element, largest * (1 - slack)));
-      CHECK(scale <= dynorm_scale_for(element, largest * (1 + slack)));
+    for (size_t group = 0; group < groups; group++) {
+      float scale = scales[mode == DYNORM_SCALE_GIVEN ? 0 : row * groups + group], largest = 0;
+      for (size_t i = group * size; i < CHANNELS && i < (group + 1) * size; i++) {
+        largest = fmaxf(largest, fabsf(f[row * CHANNELS + i]));
+        float value = f[row * CHANNELS + i] * (1.0f / scale);
+        double given = get(y, element, row * stride + i);
+        double least = nearest(element, value - slack * fabsf(value)), most = nearest(element, value + slack * fabsf(value));
+        CHECK(least <= given && given <= most);
+      }
+      if (computed) {
+        CHECK(scale >= dynorm_scale_for(element, largest * (1 - slack)));
+        CHECK(scale <= dynorm_scale_for(element, largest * (1 + slack)));
+      }
     }
     for (size_t i = CHANNELS; i < stride && row + 1 < ROWS; i++) {
       CHECK(((uint8_t *)y)[row * stride + i] == UNTOUCHED);
@@ -74,6 +80,7 @@ static void check_all_quantized(void) {
         check_quantized(norm_of(n), EIGHT_BITS[e], DYNORM_SCALE_GIVEN, how);
         check_quantized(norm_of(n), EIGHT_BITS[e], DYNORM_SCALE_GIVEN_PER_ROW, how);
         check_quantized(norm_of(n), EIGHT_BITS[e], DYNORM_SCALE_COMPUTED, how);
+        check_quantized(norm_of(n), EIGHT_BITS[e], DYNORM_SCALE_COMPUTED_PER_GROUP, how);
       }
     }
   }

@@ -77,7 +77,7 @@ fn structs() -> [Struct; 4] {
             z_token_stride,
             scales,
             scale_mode,
-            reserved_2,
+            scale_group_size,
             statistics,
         }),
         describe!(dynorm_backward_args {

@@ -24,6 +24,8 @@ pub enum ScaleKind {
     Given,
     GivenPerRow,
     Computed,
+    /// Computed for groups of so many channels.
+    ComputedPerGroup(usize),
 }
 
 /// Everything about a call but its numbers.
@@ -115,6 +117,19 @@ impl FusedCall {
         Numbers { x, residual, z, weight, bias, scales }
     }
 
+    /// Channels that have a scale in common.
+    pub fn group_size(&self) -> usize {
+        match self.output {
+            Output::Quantized(_, ScaleKind::ComputedPerGroup(size)) => size,
+            _ => self.channels,
+        }
+    }
+
+    /// Scales of a row.
+    pub fn groups(&self) -> usize {
+        self.channels.div_ceil(self.group_size())
+    }
+
     fn place(&self, kind: usize) -> Place {
         let gap = if self.gap == 0 { 0 } else { self.gap + kind };
         let start = if self.gap == 0 { 0 } else { 3 * kind + 1 };
@@ -130,7 +145,7 @@ impl FusedCall {
         let z = Guarded::new(self.place(1), &numbers.z);
         let residual = Guarded::new(self.place(2), &numbers.residual);
         let mut sum = Guarded::new(self.place(3), &numbers.residual);
-        let mut scales = vec![f32::NAN; self.rows];
+        let mut scales = vec![f32::NAN; self.rows * self.groups()];
         // A quantised output has more of its rows' stride in front of, between and behind them.
         let (stride, guard) = (self.channels + self.gap, 70);
         let span = (self.rows * stride).saturating_sub(self.gap);
@@ -140,6 +155,9 @@ impl FusedCall {
             ScaleKind::Given => Scale::Given(numbers.scales[0]),
             ScaleKind::GivenPerRow => Scale::GivenPerRow(&numbers.scales),
             ScaleKind::Computed => Scale::Computed(scales),
+            ScaleKind::ComputedPerGroup(group_size) => {
+                Scale::ComputedPerGroup { scales, group_size }
+            }
         };
         let mut element = None;
         let into = match self.output {

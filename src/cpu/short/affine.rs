@@ -1,7 +1,7 @@
 //! Weight and bias of short calls.
 
 use crate::cpu::access::Access;
-use crate::cpu::affine::Affine;
+use crate::cpu::affine::{Affine, multiply_and_add};
 use crate::cpu::simd::{Simd, element::Storage, seldom};
 use core::ptr::NonNull;
 
@@ -58,7 +58,7 @@ impl<W: Storage> Affine for OfType<'_, W> {
         s: S,
         access: A,
         i: usize,
-        mut f: [S::F; U],
+        f: [S::F; U],
     ) -> [S::F; U] {
         // SAFETY: the caller vouches for the operands.
         let mut w: [S::F; U] = unsafe { access.load(s, self.weight.as_ptr().add(i)) };
@@ -68,17 +68,7 @@ impl<W: Storage> Affine for OfType<'_, W> {
                 w[j] = s.mul(s.add(w[j], s.splat(offset)), s.splat(scale));
             }
         }
-        if let Some(bias) = self.bias {
-            // SAFETY: as above.
-            let b: [S::F; U] = unsafe { access.load(s, bias.as_ptr().add(i)) };
-            for j in 0..U {
-                f[j] = s.mul_add(f[j], w[j], b[j]);
-            }
-        } else {
-            for j in 0..U {
-                f[j] = s.mul(f[j], w[j]);
-            }
-        }
-        f
+        // SAFETY: as above.
+        unsafe { multiply_and_add(s, access, f, w, self.bias.map(|bias| bias.as_ptr().add(i))) }
     }
 }

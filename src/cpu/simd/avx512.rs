@@ -168,6 +168,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn reciprocal_estimate(a: __m512) -> __m512 = _mm512_rcp14_ps(a);
         fn exp2(n: __m512) -> __m512 = _mm512_scalef_ps(_mm512_set1_ps(1.0), n);
         fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
+        fn reduce_max(a: __m512) -> f32 = _mm512_reduce_max_ps(a);
         fn first_n(a: __m512, n: usize, rest: __m512) -> __m512 =
             _mm512_mask_mov_ps(rest, mask(n), a);
         fn fence_streams() -> () = _mm_sfence();

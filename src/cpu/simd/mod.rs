@@ -188,6 +188,8 @@ pub(crate) unsafe trait Simd: Copy {
     }
     /// The sum of all lanes, in a fixed order.
     fn reduce_add(self, a: Self::F) -> f32;
+    /// The largest of all lanes, none of which is below 0 or NaN.
+    fn reduce_max(self, a: Self::F) -> f32;
     /// The first `n <= LANES` lanes of `a`, and from there on those of `rest`.
     fn first_n(self, a: Self::F, n: usize, rest: Self::F) -> Self::F;
 

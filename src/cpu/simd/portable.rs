@@ -128,6 +128,10 @@ unsafe impl Simd for Portable {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
     #[inline(always)]
+    fn reduce_max(self, a: f32x8) -> f32 {
+        a.to_array().into_iter().fold(0.0, f32::max)
+    }
+    #[inline(always)]
     fn first_n(self, a: f32x8, n: usize, rest: f32x8) -> f32x8 {
         let (a, mut v) = (a.to_array(), rest.to_array());
         for (i, lane) in v.iter_mut().enumerate() {

@@ -22,7 +22,7 @@ impl dynorm_forward_args {
         let mut call = match y {
             Output::Element(y) => Forward::new(norm, x, y.on_device("output")?),
             Output::Quantized(y, scales) => {
-                Forward::quantized(norm, x, y.on_device("output")?, scales.on_device())
+                Forward::quantized(norm, x, y.on_device("output")?, scales.on_device()?)
             }
         };
         if let Some(Residual { input, sum }) = residual {
@@ -100,11 +100,17 @@ impl Tensor<QuantizedType> {
 }
 
 impl Scales {
-    fn on_device(self) -> DeviceScale {
-        match self {
+    /// # Errors
+    /// They are of groups, for which there are no kernels.
+    fn on_device(self) -> Result<DeviceScale, Refusal> {
+        Ok(match self {
             Self::Given(data) => DeviceScale::GivenAt(address(data)),
             Self::GivenPerRow(data) => DeviceScale::GivenPerRow(address(data)),
             Self::Computed(data) => DeviceScale::Computed(address(data)),
-        }
+            Self::ComputedPerGroup(..) => {
+                let reason = "CUDA calls compute no scales of groups";
+                return Err(Refusal::Unwanted { what: "args.scale_group_size", reason });
+            }
+        })
     }
 }

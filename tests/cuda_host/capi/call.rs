@@ -239,7 +239,10 @@ impl Fused {
                     dynorm_scale::DYNORM_SCALE_GIVEN => DeviceScale::GivenAt(scales),
                     dynorm_scale::DYNORM_SCALE_GIVEN_PER_ROW => DeviceScale::GivenPerRow(scales),
                     dynorm_scale::DYNORM_SCALE_COMPUTED => DeviceScale::Computed(scales),
-                    dynorm_scale::DYNORM_SCALE_NONE => unreachable!("8 bits have a scale"),
+                    dynorm_scale::DYNORM_SCALE_NONE
+                    | dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP => {
+                        unreachable!("8 bits have a scale, and groups none here")
+                    }
                 };
                 let (at, stride) = (memory.address(Y), Y.row_stride());
                 let y = if self.heads {

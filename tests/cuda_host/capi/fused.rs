@@ -181,7 +181,7 @@ fn a_struct_of_the_first_version_has_nothing_fused() {
         let all = Fused { residual: Some(Tensor::Sum), gate: true, statistics: true, ..call };
         // What comes after its size is not the struct's.
         let size = offset_of!(dynorm_forward_args, residual);
-        let args = dynorm_forward_args { size, reserved_2: 1, heads: 5, ..all.args(memory) };
+        let args = dynorm_forward_args { size, scale_group_size: 1, heads: 5, ..all.args(memory) };
         assert_eq!(launch(both.c, &args), DYNORM_OK, "{}", emulator.fault());
     });
     assert!(given == wanted);

@@ -147,7 +147,13 @@ fn values() {
     calls.changed(|args| args.norm = dyt, value, "dyt is element-wise");
     let unsupported = DYNORM_ERROR_UNSUPPORTED;
     calls.changed(|args| args.reserved = 1, unsupported, "args.reserved is not 0");
-    calls.changed(|args| args.reserved_2 = 1, unsupported, "args.reserved_2 is not 0");
+    let no_groups = "args.scale_group_size is set; only DYNORM_SCALE_COMPUTED_PER_GROUP";
+    calls.changed(|args| args.scale_group_size = 1, value, no_groups);
+    let groups = |args: &mut dynorm_forward_args| {
+        args.scale_mode = MaybeUninit::new(DYNORM_SCALE_COMPUTED_PER_GROUP);
+        (args.y_element, args.scale_group_size) = (eight_bits, 2);
+    };
+    calls.changed(groups, value, "CUDA calls compute no scales of groups");
 }
 
 #[test]
@@ -244,8 +250,8 @@ fn statistics_of_rows() {
     refused(dyt, DYNORM_ERROR_VALUE, "dyt is element-wise");
     let flags = dynorm_forward_args { flags: 1 << 31, ..good };
     refused(flags, DYNORM_ERROR_VALUE, "args.flags is 2147483648");
-    let reserved = dynorm_forward_args { reserved_2: 1, ..good };
-    refused(reserved, DYNORM_ERROR_UNSUPPORTED, "args.reserved_2 is not 0");
+    let reserved = dynorm_forward_args { reserved: 1, ..good };
+    refused(reserved, DYNORM_ERROR_UNSUPPORTED, "args.reserved is not 0");
     let negative = dynorm_forward_args { norm: norm(Norm::RmsNorm { eps: -1.0 }), ..good };
     refused(negative, DYNORM_ERROR_PARAMETER, "eps is -1");
     let heads = dynorm_forward_args { heads: HEADS + 1, ..good };
