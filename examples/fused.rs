@@ -28,6 +28,17 @@ fn main() -> Result<(), dynorm::Error> {
         .run()?;
     println!("int8 {} x {}", q[1], scales[0]);
 
+    // The same with a scale for each 32 channels of a row.
+    let group_size = 32;
+    let mut of_groups = vec![0.0; rows * channels.div_ceil(group_size)];
+    let quantized = QuantizedRowsMut::new(&mut q, rows, channels)?;
+    let scale = Scale::ComputedPerGroup { scales: &mut of_groups, group_size };
+    rms_norm
+        .forward_quantized(Rows::new(&x, rows, channels)?, quantized, scale)
+        .weight(&weight)
+        .run()?;
+    println!("int8 {} x {}", q[1], of_groups[0]);
+
     // int8 with a scale that follows from the weight alone, once and for all.
     let dyt = Norm::DyT { alpha: 0.5 };
     let bound = dyt.output_bound(Some(&weight), 0.0, None::<&[f32]>)?;

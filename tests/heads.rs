@@ -211,6 +211,24 @@ fn quantised_heads() {
         assert_eq!(y[at..at + 70], dense[row * 70..][..70]);
     }
     assert_eq!(y[70..90], [99; 20]);
+
+    // The same with scales of groups.
+    let of_groups = |rows: Rows<'_>, y: QuantizedRowsMut<'_>| {
+        let mut scales = vec![f32::NAN; 6 * 3];
+        let groups = Scale::ComputedPerGroup { scales: &mut scales, group_size: 32 };
+        norm.forward_quantized(rows, y, groups).run().unwrap();
+        scales
+    };
+    let rows = Rows::new(&x, 6, 70).unwrap();
+    let wanted = of_groups(rows, QuantizedRowsMut::new(&mut dense, 6, 70).unwrap());
+    assert!(wanted.iter().all(|scale| scale.is_finite()));
+    let into = QuantizedRowsMut::of_heads(&mut y, shape).unwrap();
+    assert_eq!(of_groups(rows, into), wanted);
+    for row in 0..6 {
+        let at = begin(&shape, row / 2, row % 2);
+        assert_eq!(y[at..at + 70], dense[row * 70..][..70]);
+    }
+    assert_eq!(y[70..90], [99; 20]);
 }
 
 #[test]

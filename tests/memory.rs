@@ -148,12 +148,19 @@ fn no_byte_outside_the_slices_is_read_or_written() {
 fn fused_calls_keep_inside_too() {
     let tensor = || Fenced::new(ROWS * (4099 + GAP) * size_of::<f32>());
     let (mut x, mut z, mut sum, mut y) = (tensor(), tensor(), tensor(), tensor());
+    let mut scales = tensor();
     for norm in Norm::DEFAULTS {
         for isa in isas() {
             for channels in common::fused::LENGTHS.into_iter().chain([2, 3, 7, 63, 64, 65]) {
                 let stride = channels + GAP;
                 let span = ROWS * stride - GAP;
-                for (at_end, stream) in [(true, false), (true, true), (false, false)] {
+                for (at_end, stream, group_size) in [
+                    (true, false, None),
+                    (true, true, None),
+                    (false, false, None),
+                    (true, true, Some(32)),
+                    (false, false, Some(48)),
+                ] {
                     let x = x.slice::<bf16>(span, at_end);
                     x.fill(bf16::ONE);
                     let z = z.slice::<f16>(span, at_end);
@@ -165,11 +172,19 @@ fn fused_calls_keep_inside_too() {
                     let before = if at_end { words.len() - span } else { 0 };
                     let y: &mut [i8] = bytemuck::cast_slice_mut(&mut words[before..][..span]);
                     y.fill(55);
-                    let mut scales = [f32::NAN; ROWS];
+                    let groups = group_size.map_or(1, |size| channels.div_ceil(size));
+                    let scales = scales.slice::<f32>(ROWS * groups, at_end);
+                    scales.fill(f32::NAN);
+                    let scale = match group_size {
+                        None => Scale::Computed(&mut *scales),
+                        Some(group_size) => {
+                            Scale::ComputedPerGroup { scales: &mut *scales, group_size }
+                        }
+                    };
 
                     let rows = Rows::with_stride(x, ROWS, channels, stride).unwrap();
                     let y_rows = QuantizedRowsMut::with_stride(y, ROWS, channels, stride).unwrap();
-                    norm.forward_quantized(rows, y_rows, Scale::Computed(&mut scales))
+                    norm.forward_quantized(rows, y_rows, scale)
                         .residual(RowsMut::with_stride(sum, ROWS, channels, stride).unwrap())
                         .gate(Rows::with_stride(z, ROWS, channels, stride).unwrap())
                         .isa(isa)
@@ -177,7 +192,7 @@ fn fused_calls_keep_inside_too() {
                         .run()
                         .unwrap();
                     assert_eq!(sum[..channels], vec![bf16::ONE; channels]);
-                    // All elements of a row are the same, and the largest.
+                    // All elements of a row are the same, and the largest of it and of each group.
                     let largest = if let Norm::LayerNorm { .. } = norm { 0 } else { 127 };
                     assert_eq!(y[..channels], vec![largest; channels], "{norm:?} {isa:?}");
                     assert!(scales.iter().all(|scale| scale.is_finite()));
