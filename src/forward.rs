@@ -334,8 +334,8 @@ impl<'a> Forward<'a> {
     /// an output that with the input is more than half of the last-level cache, or on processors of Intel more than 12 MiB
     /// for each thread, if its rows begin at cache lines (64 bytes), are of at least 4096 bytes, or are of the input's type
     /// and follow each other without gaps, in input and output. A gated output, one of given statistics, one in
-    /// bf16 of f16 or the other way round, and one of an element-wise function in fp8 or of a computed scale are streamed
-    /// only where rows begin at cache lines.
+    /// bf16 of f16 or the other way round, one of an element-wise function in fp8 or of a computed scale, and one with scales
+    /// of groups are streamed only where rows, and groups, begin at cache lines.
     ///
     /// Streamed stores are faster for an output that leaves the caches anyhow, and much slower for one
     /// that would stay, or for other rows. Say `false` if a large output is read again at once. Has no effect in
@@ -361,7 +361,8 @@ impl<'a> Forward<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] if tensors differ in shape, [`Error::Length`] for a weight or bias that is not
-    /// one element per channel, or scales or statistics that are not one per row,
+    /// one element per channel, or scales or statistics that are not one per row, or scales one per group,
+    /// [`Error::GroupSize`] for groups of no channels or too many,
     /// [`Error::SumType`] if a residual and its sum differ in type, [`Error::NoStatistics`] for
     /// statistics with an element-wise function, [`Error::Parameter`] for scales out of range, those
     /// of [`Norm::check`] for the parameters and of [`Isa::current`] for the instruction set.

@@ -33,7 +33,7 @@
 //! # What is fused around it
 //! Before the function a residual may be added ([`Forward::residual`]), after it a gate applied
 //! ([`Forward::gate`]) and the result quantised to 8 bits ([`Norm::forward_quantized`], with scales
-//! given, computed for each row, or static from [`Norm::output_bound`]). Views may be heads of tokens
+//! given, computed for each row or group of channels, or static from [`Norm::output_bound`]). Views may be heads of tokens
 //! in a larger tensor ([`HeadShape`]). A row that several devices have shards of is normalised by its
 //! [`RowStatistics`].
 //!

@@ -160,7 +160,7 @@ impl Norm {
         Forward::new(self, x, y)
     }
 
-    /// The function over every row of `x`, quantised to 8 bits: the f32 result over the row's scale is
+    /// The function over every row of `x`, quantised to 8 bits: the f32 result over its scale is
     /// rounded to nearest even. See [`Scale`].
     ///
     /// DyT, DyISRU and Derf are computed as for an output in bf16, with a relative error of up to 1.5e-4 before weight

@@ -174,6 +174,7 @@ impl Quantized for F8E4M3 {
 /// # Ok::<(), dynorm::Error>(())
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Scale<'a> {
     /// The same for all. Finite and at least [`f32::MIN_POSITIVE`]. Results are multiplied with its
     /// reciprocal, rounded.
@@ -185,8 +186,8 @@ pub enum Scale<'a> {
     /// without a bias or gate is that of the largest product of input and weight, times the row's factor: within a
     /// relative 2⁻²² of the largest result.
     Computed(&'a mut [f32]),
-    /// One for each group of channels of each row, computed likewise from the group's own results and written here, row
-    /// after row: `scales[row * channels.div_ceil(group_size) + channel / group_size]`.
+    /// One for each group of channels of each row, computed likewise, but of every function from the largest of the group's
+    /// own results, and written here, row after row: `scales[row * channels.div_ceil(group_size) + channel / group_size]`.
     ///
     /// ```
     /// use dynorm::{Norm, QuantizedRowsMut, Rows, Scale};

@@ -33,9 +33,9 @@ fn quantized(value: f32, element: QuantizedType, scale: f32) -> u8 {
 
 /// Results in f32 that a call rounds, and how far each may be off before that: see `Norm::forward_quantized`.
 fn values(call: &FusedCall, numbers: &Numbers) -> Vec<[f32; 2]> {
-    // An error however small may make a sum with a bias round the other way.
-    let (of_function, of_sum) =
-        if call.norm.is_elementwise() { (1.5e-4, f64::from(f32::EPSILON)) } else { (0.0, 0.0) };
+    let of_function = if call.norm.is_elementwise() { 1.5e-4 } else { 0.0 };
+    // An error however small may make the sum with a bias round the other way.
+    let of_sum = if call.norm.is_elementwise() && call.bias.is_some() { f32::EPSILON } else { 0.0 };
     let (of_gate, of_product) = if call.gate.is_some() { (7e-5, 2e-7) } else { (0.0, 0.0) };
     let f = call.plain(numbers, F32);
     let value = |i: usize| {
@@ -43,7 +43,8 @@ fn values(call: &FusedCall, numbers: &Numbers) -> Vec<[f32; 2]> {
         let gate = call.gate.map_or(1.0, |_| reference::silu(numbers.z.value(i)));
         let value = f.value(i) * gate;
         let slack = of_function * (f.value(i) - bias) * gate;
-        [value, slack.abs() + (of_gate + of_product + of_sum) * value.abs()].map(|v| v as f32)
+        [value, slack.abs() + (of_gate + of_product + f64::from(of_sum)) * value.abs()]
+            .map(|v| v as f32)
     };
     (0..f.len()).map(value).collect()
 }
@@ -311,20 +312,28 @@ fn extreme_rows() {
                 assert_eq!(*q as u8, quantized(v, QuantizedType::I8, scale), "{row:?} {isa:?}");
             }
 
-            // The same of groups of four.
-            let mut scales = vec![f32::NAN; n.div_ceil(4)];
-            norm.forward_quantized(
-                Rows::new(&vec![0.0_f32; n], 1, n).unwrap(),
-                QuantizedRowsMut::new(&mut y, 1, n).unwrap(),
-                Scale::ComputedPerGroup { scales: &mut scales, group_size: 4 },
-            )
-            .bias(row)
-            .isa(isa)
-            .run()
-            .unwrap();
-            for (group, scale) in row.chunks(4).zip(scales) {
-                let largest = group.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
-                assert_eq!(scale, QuantizedType::I8.scale_for(largest), "{group:?} {isa:?}");
+            // The same of groups, shorter than a vector and longer.
+            for group_size in [4, 8, 16, 32, 128] {
+                let mut scales = vec![f32::NAN; n.div_ceil(group_size)];
+                norm.forward_quantized(
+                    Rows::new(&vec![0.0_f32; n], 1, n).unwrap(),
+                    QuantizedRowsMut::new(&mut y, 1, n).unwrap(),
+                    Scale::ComputedPerGroup { scales: &mut scales, group_size },
+                )
+                .bias(row)
+                .isa(isa)
+                .run()
+                .unwrap();
+                for ((group, y), scale) in
+                    row.chunks(group_size).zip(y.chunks(group_size)).zip(scales)
+                {
+                    let largest = group.iter().fold(0.0_f32, |a, v| a.max(v.abs())).min(f32::MAX);
+                    assert_eq!(scale, QuantizedType::I8.scale_for(largest), "{group:?} {isa:?}");
+                    for (q, &v) in y.iter().zip(group) {
+                        let wanted = quantized(v, QuantizedType::I8, scale);
+                        assert_eq!(*q as u8, wanted, "{group:?} {isa:?}");
+                    }
+                }
             }
         }
     }

@@ -234,6 +234,8 @@ def forward(
         groups = -(-source.channels // scale_group_size) if scale_group_size > 0 else None
         args.scale_mode = _scale_mode(operands["scales"], source.rows, groups, compute_scales)
         args.scale_group_size = scale_group_size
+    elif scale_group_size:
+        raise ValueError("groups need scales")
     if source.device is not None:
         element = tensors.get("residual", source).element
         device = _cuda(source.device, args.norm.function, element)
@@ -339,8 +341,10 @@ def _scale_mode(scales, rows, groups, compute):
     if scales.element != ELEMENTS["float32"] or scales.stride != scales.channels:
         raise ValueError("scales must be float32, side by side")
     if groups is not None:
-        if not compute or count != rows * groups:
-            raise ValueError(f"of {rows} rows of {groups} groups as many scales are computed, not {count} given")
+        if not compute:
+            raise ValueError("scales of groups are computed: compute_scales=True")
+        if count != rows * groups:
+            raise ValueError(f"{rows} rows of {groups} groups need {rows * groups} scales, not {count}")
         return SCALE_COMPUTED_PER_GROUP
     if count != rows and (compute or count != 1):
         raise ValueError(f"there are {count} scales for {rows} rows")

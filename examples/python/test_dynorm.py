@@ -138,6 +138,7 @@ class Forward(unittest.TestCase):
             {"out": eight, "scales": scale, "compute_scales": True, "scale_group_size": 4},
             {"out": eight, "scales": np.ones(8, np.float32), "scale_group_size": 4},
             {"gate": eight},
+            {"scale_group_size": 4},
         ):
             with self.assertRaises(ValueError):
                 dynorm.forward(norm, x, **bad)

@@ -148,7 +148,7 @@ pub(crate) struct Store<Y> {
 impl<Y: Output> Store<Y> {
     /// Whether it is written past the caches. Says where the pages of the output are, if so.
     #[inline(always)]
-    fn begin<S: Simd>(&self, s: S) -> bool {
+    pub(super) fn begin<S: Simd>(&self, s: S) -> bool {
         let stream = self.stream && self.y.addr().is_multiple_of(LINE);
         if stream && looks_up() {
             for page in (0..self.channels).step_by(page::<Y>()) {
@@ -205,10 +205,22 @@ impl<Y: Output> Kernel for Store<Y> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (stream, factor) = (self.begin(s), self.factor(s));
+        let stream = self.begin(s);
+        // SAFETY: whoever makes a `Store` vouches for the values and the output, and it is aligned where `stream`.
+        unsafe { self.write(s, stream) };
+    }
+}
+
+impl<Y: Output> Store<Y> {
+    /// Stores all of it, past the caches if `stream`.
+    ///
+    /// # Safety
+    /// Values and output must be valid, and that begin at a cache line if it streams.
+    #[inline(always)]
+    pub(super) unsafe fn write<S: Simd>(&self, s: S, stream: bool) {
+        let factor = self.factor(s);
         let mut i = 0;
-        // SAFETY: whoever makes a `Store` vouches for the values and the output; blocks are multiples of a vector,
-        // to which the output is aligned where `stream`.
+        // SAFETY: the same contract; blocks are multiples of a vector, to which the output is aligned then.
         unsafe {
             while self.channels - i >= UNROLL * S::LANES {
                 let v = Whole.load::<S, f32, UNROLL>(s, self.values.add(i));

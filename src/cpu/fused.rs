@@ -56,7 +56,7 @@ fn scratch_of(norm: Norm, form: Form) -> Stored {
 }
 
 impl Fused {
-    /// Whether every result depends on its row: a scale is computed from all of them.
+    /// Whether rows are not divided: a scale is computed from all of their results, or from those of a group of any size.
     pub(crate) fn needs_rows(&self) -> bool {
         self.output.is_some_and(|output| output.computes_scales())
     }

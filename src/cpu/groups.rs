@@ -21,7 +21,7 @@ pub(super) struct StoreGroups<Y> {
     pub(super) size: usize,
     /// Where the scales go.
     pub(super) scales: NonNull<f32>,
-    /// Whether the output is written past the caches, where it begins at a line of them.
+    /// Whether the output is written past the caches, where it and its groups begin at lines of them.
     pub(super) stream: bool,
 }
 
@@ -31,7 +31,7 @@ impl<Y: Output + Quantized> Kernel for StoreGroups<Y> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { values, y, channels, size, scales, stream } = self;
-        let stream = stream && y.addr().is_multiple_of(LINE);
+        let stream = Store { values, y, channels, factor: None, stream }.begin(s);
         for (index, first) in (0..channels).step_by(AT_ONCE * size).enumerate() {
             let channels = (channels - first).min(AT_ONCE * size);
             // SAFETY: whoever makes a `StoreGroups` vouches for the values, the output and a scale for each group.
@@ -80,16 +80,16 @@ impl<Y: Output + Quantized> StoreGroups<Y> {
     /// Stores the results times the factor of their group.
     ///
     /// # Safety
-    /// The values and the output must be valid, and that aligned to blocks if it streams.
+    /// The values and the output must be valid, and that begin at a cache line if it streams.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, s: S, factors: &[f32; AT_ONCE]) {
         let Self { values, y, channels, size, stream, .. } = *self;
         let block = UNROLL * S::LANES;
-        // Groups of which a block has several.
-        let small = size.is_multiple_of(S::LANES) && block.is_multiple_of(size) && size < block;
+        // Groups that fill blocks.
+        let small = size.is_multiple_of(S::LANES) && block.is_multiple_of(size);
         let mut i = 0;
         if small {
-            // Of one vector, or of two.
+            // Of one vector, two or four.
             let shift = (size / S::LANES).trailing_zeros();
             while channels - i >= block {
                 let first = (i / S::LANES) >> shift;
@@ -104,13 +104,15 @@ impl<Y: Output + Quantized> StoreGroups<Y> {
                 i += block;
             }
         }
+        // Or lines would be written in part past the caches, and in part not.
+        let stream = stream && size.is_multiple_of(LINE);
         for (group, first) in (i..channels).step_by(size).enumerate() {
             let channels = size.min(channels - first);
             let factor = Some(factors[i / size + group]);
-            // SAFETY: the same contract.
+            // SAFETY: the same contract; what begins at a line does so after whole lines.
             unsafe {
                 let (values, y) = (values.add(first), y.add(first));
-                Store { values, y, channels, factor, stream }.run(s);
+                Store { values, y, channels, factor, stream }.write(s, stream);
             }
         }
     }

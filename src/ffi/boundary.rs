@@ -8,10 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs `body`, and says how it went in C's terms. A panic becomes a status.
 #[inline(always)]
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Refusal>) -> dynorm_status {
-    catch(|| match body() {
+    catch(|| status_of(body()))
+}
+
+/// How it went, in C's terms.
+#[inline(always)]
+pub(super) fn status_of(result: Result<(), Refusal>) -> dynorm_status {
+    match result {
         Ok(()) => dynorm_status::DYNORM_OK,
         Err(refusal) => report(&refusal),
-    })
+    }
 }
 
 /// Runs `body`, which says how it went; of a panic, this does.

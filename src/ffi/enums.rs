@@ -58,8 +58,8 @@ pub enum dynorm_scale {
     /// y's type, and 2^-126 at least. NaN does not count, infinity as the largest finite f32. On the CPU that
     /// of RMSNorm without bias and gate is within a relative 2^-22.
     DYNORM_SCALE_COMPUTED = 3,
-    /// One for each group of `scale_group_size` channels of each row, the last of a row perhaps of fewer, from the group's
-    /// own results as above: that of channel c of row r to `scales[r * groups + c / scale_group_size]`, with
+    /// One for each group of `scale_group_size` channels of each row, the last of a row perhaps of fewer, exactly from the
+    /// largest of the group's own results: that of channel c of row r to `scales[r * groups + c / scale_group_size]`, with
     /// `groups = (channels + scale_group_size - 1) / scale_group_size`. Not in CUDA calls.
     DYNORM_SCALE_COMPUTED_PER_GROUP = 4,
 }

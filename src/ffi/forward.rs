@@ -1,7 +1,7 @@
 //! Calls on the CPU.
 
 use super::args::{self, dynorm_forward_args};
-use super::boundary::{catch, guard};
+use super::boundary::{catch, status_of};
 use super::ordinary::Ordinary;
 use super::refusal::Refusal;
 use super::status::dynorm_status;
@@ -114,22 +114,31 @@ unsafe fn with_call(
     args: *const dynorm_forward_args,
     run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
 ) -> dynorm_status {
-    guard(|| {
-        let mut room = MaybeUninit::uninit();
-        // SAFETY: the same contract; layouts and addresses are in order.
-        unsafe {
-            let args = args::read(args, &mut room)?;
-            let mut call = match args.ordinary() {
-                Some(Ordinary { norm, tensors, isa, stream }) => {
-                    let mut call = call_of(args, norm, tensors);
-                    call.set_options(isa, stream);
-                    call
-                }
-                None => any_call(args)?,
-            };
-            run(&mut call)
-        }
-    })
+    // SAFETY: the same contract.
+    status_of(unsafe { try_call(args, run) })
+}
+
+/// # Safety
+/// As [`with_call`].
+#[inline(always)]
+unsafe fn try_call(
+    args: *const dynorm_forward_args,
+    run: impl FnOnce(&mut Forward) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut room = MaybeUninit::uninit();
+    // SAFETY: the same contract.
+    let args = unsafe { args::read(args, &mut room) }?;
+    let mut call = match args.ordinary() {
+        // SAFETY: layouts and addresses are in order; the caller vouches for the memory.
+        Some(Ordinary { norm, tensors, isa, stream }) => unsafe {
+            let mut call = call_of(args, norm, tensors);
+            call.set_options(isa, stream);
+            call
+        },
+        // SAFETY: the same contract.
+        None => unsafe { any_call(args) }?,
+    };
+    run(&mut call)
 }
 
 /// # Safety

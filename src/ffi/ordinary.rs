@@ -435,7 +435,7 @@ mod tests {
         quantised.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED);
         let mut grouped = quantised;
         grouped.scale_mode = MaybeUninit::new(dynorm_scale::DYNORM_SCALE_COMPUTED_PER_GROUP);
-        grouped.scale_group_size = 3;
+        grouped.scale_group_size = 1;
         for args in [of_everything(), one_in_place, short, short_in_place, quantised, grouped] {
             assert!(stands_up(&args));
             let all_short = is_short(&args);

@@ -1,5 +1,5 @@
 //! The calls that a model makes for every token, seen at a glance: rows of one type without gaps, with a weight and perhaps
-//! a bias of f32, and perhaps a residual.
+//! a bias of that type or of f32, and perhaps a residual.
 //!
 //! Between two of them the processor has seen the weights of a layer, so that all code and data of the call are in memory
 //! again: here only what such a call needs is looked at, and what is described is what the kernel takes.

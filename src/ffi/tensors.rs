@@ -26,7 +26,7 @@ pub(super) enum Output {
     Quantized(Tensor<QuantizedType>, Scales),
 }
 
-/// The scales of an output of 8 bits, and whether there is one, or one for each row.
+/// The scales of an output of 8 bits, and whether there is one, or one for each row or group of channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scales {
     Given(*mut f32),

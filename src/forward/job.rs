@@ -291,6 +291,34 @@ mod tests {
         assert!(!is_short(other, other) && !is_short(narrow, other));
     }
 
+    /// Or they would be left to the other kernels, and nobody notice.
+    #[test]
+    fn there_is_a_kernel_for_each_type() {
+        fn has_kernel<X: Element + Default, W: Element + Default>(norm: Norm, isa: Isa) -> bool {
+            let (x, mut y) = ([X::default(); 8], [X::default(); 8]);
+            let weight = [W::default(); 8];
+            let call = norm
+                .forward(Rows::new(&x, 1, 8).unwrap(), RowsMut::new(&mut y, 1, 8).unwrap())
+                .weight(&weight)
+                .isa(isa);
+            // SAFETY: the second part is empty.
+            call.short().is_some_and(|call| unsafe { call.run_part(1) })
+        }
+        for isa in Isa::available() {
+            for norm in Norm::DEFAULTS {
+                assert!(has_kernel::<f32, f32>(norm, isa), "{norm:?} {isa:?}");
+                for has in [
+                    has_kernel::<f16, f32>,
+                    has_kernel::<f16, f16>,
+                    has_kernel::<bf16, f32>,
+                    has_kernel::<bf16, bf16>,
+                ] {
+                    assert_eq!(has(norm, isa), !isa.is_lean(), "{norm:?} {isa:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_single_row_may_have_any_stride() {
         let x = [1.0_f32; 64];

@@ -100,8 +100,9 @@ static void check_no_rows(void) {
   float nowhere[1];
   args.y_element = DYNORM_I8;
   args.heads = 2;
-  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED; mode++) {
+  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED_PER_GROUP; mode++) {
     args.scale_mode = mode;
+    args.scale_group_size = mode == DYNORM_SCALE_COMPUTED_PER_GROUP ? 4 : 0;
     CHECK_STATUS(dynorm_forward(&args), DYNORM_OK);
   }
   args.residual = args.residual_sum = nowhere;

@@ -23,6 +23,7 @@ static dynorm_forward_args quantized(dynorm_scale mode) {
   args.y_element = DYNORM_I8;
   args.scale_mode = mode;
   args.scales = more.scales;
+  args.scale_group_size = mode == DYNORM_SCALE_COMPUTED_PER_GROUP ? 4 : 0;
   return args;
 }
 
@@ -118,7 +119,7 @@ static void overlaps(void) {
   REFUSED(args.residual_sum = z, DYNORM_ERROR_OVERLAP, "residual's sum overlaps gate");
   REFUSED(args.weight = more.sum, DYNORM_ERROR_OVERLAP, "residual's sum overlaps weight");
 
-  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED; mode++) {
+  for (dynorm_scale mode = DYNORM_SCALE_GIVEN; mode <= DYNORM_SCALE_COMPUTED_PER_GROUP; mode++) {
     REFUSED(args = quantized(mode); args.y = x, DYNORM_ERROR_OVERLAP, "output overlaps input");
     REFUSED(args = quantized(mode); args.scales = y, DYNORM_ERROR_OVERLAP, "output overlaps scales");
     REFUSED(args = quantized(mode); args.scales = more.sum, DYNORM_ERROR_OVERLAP, "sum overlaps scales");
@@ -127,6 +128,17 @@ static void overlaps(void) {
           "scales overlaps input");
   REFUSED(args = quantized(DYNORM_SCALE_COMPUTED); args.scales = bias, DYNORM_ERROR_OVERLAP,
           "scales overlaps bias");
+
+  /* Two for each row. */
+  float *last = more.scales + 2 * ROWS - 1;
+  REFUSED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.x = last, DYNORM_ERROR_OVERLAP, "scales overlaps input");
+  REFUSED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.bias = last, DYNORM_ERROR_OVERLAP,
+          "scales overlaps bias");
+  REFUSED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.y = last, DYNORM_ERROR_OVERLAP,
+          "output overlaps scales");
+  REFUSED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.residual = last, DYNORM_ERROR_OVERLAP,
+          "scales overlaps residual");
+  ACCEPTED(args = quantized(DYNORM_SCALE_COMPUTED_PER_GROUP); args.x = last + 1);
 }
 
 static void bound_refused(const dynorm_forward_args *args, dynorm_status status, const char *said) {

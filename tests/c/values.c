@@ -85,6 +85,28 @@ static void check_all(dynorm_norm norm, size_t channels) {
   }
 }
 
+/* Rows without gaps of one type, that of weight and bias too, of any offset: what models call for each token. */
+static void check_all_of_one_type(dynorm_norm norm, size_t channels) {
+  dynorm_forward_args args = dynorm_forward_args_init();
+  args.norm = norm;
+  args.rows = ROWS;
+  args.channels = args.x_row_stride = args.y_row_stride = channels;
+  for (size_t t = 0; t < 3; t++) {
+    args.x_element = args.y_element = args.weight_element = args.bias_element = ELEMENTS[t];
+    void *weight = tensor(ELEMENTS[t], 1, channels, channels), *bias = tensor(ELEMENTS[t], 1, channels, channels);
+    fill(weight, ELEMENTS[t], 1, channels, channels, 2);
+    fill(bias, ELEMENTS[t], 1, channels, channels, 3);
+    args.weight = weight;
+    for (int given = 0; given < 4; given++) {
+      args.bias = given & 1 ? bias : NULL;
+      args.weight_offset = given & 2 ? 1.0f : 0.0f;
+      check(args);
+    }
+    free(weight);
+    free(bias);
+  }
+}
+
 /* What is left at 0 has its default: strides, types of what is not there, instructions. Flags change no bit. */
 static void check_defaults(void) {
   float x[2 * 3] = {1, 2, 2, -3, 4, 0}, y[2 * 3];
@@ -129,10 +151,15 @@ int main(void) {
   static const size_t CHANNELS[] = {1, 37, MOST_CHANNELS};
   for (size_t i = 0; i < sizeof CHANNELS / sizeof *CHANNELS; i++) {
     check_all(dynorm_rms_norm(1e-5f), CHANNELS[i]);
+    check_all_of_one_type(dynorm_rms_norm(1e-5f), CHANNELS[i]);
     check_all(dynorm_layer_norm(1e-5f), CHANNELS[i]);
+    check_all_of_one_type(dynorm_layer_norm(1e-5f), CHANNELS[i]);
     check_all(dynorm_dyt(0.7f), CHANNELS[i]);
+    check_all_of_one_type(dynorm_dyt(0.7f), CHANNELS[i]);
     check_all(dynorm_dyisru(4.0f, 2.0f), CHANNELS[i]);
+    check_all_of_one_type(dynorm_dyisru(4.0f, 2.0f), CHANNELS[i]);
     check_all(dynorm_derf(0.7f, 0.25f), CHANNELS[i]);
+    check_all_of_one_type(dynorm_derf(0.7f, 0.25f), CHANNELS[i]);
   }
   check_defaults();
   check_isas();

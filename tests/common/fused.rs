@@ -146,10 +146,12 @@ impl FusedCall {
         let residual = Guarded::new(self.place(2), &numbers.residual);
         let mut sum = Guarded::new(self.place(3), &numbers.residual);
         let mut scales = vec![f32::NAN; self.rows * self.groups()];
-        // A quantised output has more of its rows' stride in front of, between and behind them.
-        let (stride, guard) = (self.channels + self.gap, 70);
+        // A quantised output has more of its rows' stride in front of, between and behind them. It begins at a cache
+        // line, unless there are gaps.
+        let stride = self.channels + self.gap;
         let span = (self.rows * stride).saturating_sub(self.gap);
-        let mut bytes = vec![0x55_u8; span + 2 * guard];
+        let mut bytes = vec![0x55_u8; span + 3 * 70];
+        let guard = bytes.as_ptr().align_offset(64) + if self.gap == 0 { 64 } else { 70 };
 
         let scale = |kind, scales| match kind {
             ScaleKind::Given => Scale::Given(numbers.scales[0]),

@@ -109,7 +109,8 @@ impl Scales {
             Self::Computed(data) => DeviceScale::Computed(address(data)),
             Self::ComputedPerGroup(..) => {
                 let reason = "CUDA calls compute no scales of groups";
-                return Err(Refusal::Unwanted { what: "args.scale_group_size", reason });
+                let what = "args.scale_mode";
+                return Err(Refusal::Unwanted { what, reason });
             }
         })
     }
