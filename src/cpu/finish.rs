@@ -4,14 +4,12 @@ use super::access::{Access, First, Whole};
 use super::ahead::{Ahead, look_up, looks_up, page};
 use super::cache::LINE;
 use super::math::{SHORT_DIGITS, short_silu, silu};
+use super::pipeline::UNROLL;
 use super::simd::{
     Doubt, Kernel, Simd,
     element::{Output, Storage},
 };
 use core::marker::PhantomData;
-
-/// Vectors in flight.
-const UNROLL: usize = 4;
 
 /// `values *= silu(z)`, exact to what results of type `Y` need.
 pub(crate) struct Gate<Z, Y> {

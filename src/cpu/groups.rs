@@ -3,12 +3,11 @@
 use super::access::{Access, Whole};
 use super::cache::LINE;
 use super::finish::{Largest, Store};
+use super::pipeline::UNROLL;
 use super::simd::{Kernel, Simd, element::Output};
 use crate::Quantized;
 use core::ptr::NonNull;
 
-/// Vectors in flight.
-const UNROLL: usize = 4;
 /// Groups whose scales are computed together.
 const AT_ONCE: usize = 128;
 

@@ -16,7 +16,7 @@ use super::simd::{
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// Vectors in flight in the write pass.
+/// Vectors in flight where results are written.
 pub(super) const UNROLL: usize = 4;
 
 /// Whether this is what most calls come down to. It is compiled without `MEMORY`, too, since short rows in

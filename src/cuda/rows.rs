@@ -226,7 +226,7 @@ impl DeviceQuantizedRows {
 }
 
 /// The scale of quantised results, of which the value is about the stored number times the scale: the
-/// twin of [`crate::Scale`]. Addresses are of f32 in device memory, which a call reads or writes when the
+/// twin of [`crate::Scale`], but for those of groups, for which there are no kernels. Addresses are of f32 in device memory, which a call reads or writes when the
 /// stream comes to it: nobody checks that scales there are finite and at least 2^-126.
 ///
 /// ```
